@@ -1,0 +1,188 @@
+"""Everything that reaches a person or a script: results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from builder.errors import LockshipError, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from builder.progress import Task
+
+__all__ = ["Terminal", "human_size"]
+
+
+def human_size(size: float) -> str:
+    """Bytes for people, in powers of ten as registries and disks count: ``104.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+@dataclass
+class Terminal:
+    """One command's output. Implements `builder.progress.Progress`.
+
+    `json` prints results and failures as one document; `quiet` drops progress and notes; `live` draws progress bars.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    live: bool = False
+    warnings: list[str] = field(default_factory=list)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _bars: RichProgress | None = field(default=None, repr=False)
+    _open: int = 0
+
+    @classmethod
+    def from_environment(cls, *, json: bool, quiet: bool) -> Self:
+        """Bars only where somebody looks: stderr is a terminal that can draw."""
+        live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
+        return cls(json=json, quiet=quiet, live=live)
+
+    # results
+
+    def result(self, schema: str, document: Mapping[str, Any], text: str) -> None:
+        """The command's answer: `document` with ``--json``, else `text`, on stdout."""
+        if self.json:
+            self._print(json_module.dumps({"schema": f"dev.lockship.{schema}/v1", "ok": True, **document}, indent=2))
+        elif text:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+
+    # failures
+
+    def fail(self, error: LockshipError) -> int:
+        """Report `error`; its exit code."""
+        document = {
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "file": error.file,
+            "line": error.line,
+        }
+        self._failure(error.exit_code, document, f"error: {error}", error.hint)
+        return error.exit_code
+
+    def usage(self, message: str) -> int:
+        """Report a wrong command line."""
+        return self.fail(UsageError(message, hint="see `lockship --help`"))
+
+    def interrupted(self) -> int:
+        """Report Ctrl-C; 130, as shells have it."""
+        self._failure(130, {"kind": "Interrupted", "message": "interrupted"}, "interrupted", None)
+        return 130
+
+    def crash(self, error: Exception) -> int:
+        """Report a bug of ours: the traceback goes into a file, not into anybody's face."""
+        with tempfile.NamedTemporaryFile("w", prefix="lockship-", suffix=".log", delete=False) as log:
+            traceback.print_exception(error, file=log)
+        message = f"{type(error).__name__}: {error}"
+        hint = f"a bug in lockship; the details are in {log.name}"
+        self._failure(1, {"kind": "Bug", "message": message, "hint": hint}, f"error: {message}", hint)
+        return 1
+
+    def _failure(self, code: int, error: Mapping[str, Any], text: str, hint: str | None) -> None:
+        if self.json:
+            document = {"schema": "dev.lockship.error/v1", "ok": False, "exit_code": code, "error": dict(error)}
+            self._print(json_module.dumps(document, indent=2))
+        self._say(text + (f"\n  {hint}" if hint else ""), style="red")
+
+    # progress
+
+    def note(self, message: str) -> None:
+        """A line on stderr."""
+        if not self.quiet:
+            self._say(message)
+
+    def warn(self, message: str) -> None:
+        """A warning on stderr, whatever else is quiet."""
+        self.warnings.append(message)
+        self._say(f"warning: {message}", style="yellow")
+
+    def task(self, label: str, total: int | None = None, *, unit: str = "bytes") -> AbstractContextManager[Task]:
+        """A progress bar, or nothing where nobody looks."""
+        return self._bar(label, total, unit) if self.live else _no_bar()
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        with self._lock:
+            colour = {"red": "31", "yellow": "33", None: ""}[style]
+            if colour and sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+                head, mark, rest = text.partition(":")
+                text = f"\x1b[1;{colour}m{head}{mark}\x1b[0m{rest}"
+            if self._bars is not None:
+                self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
+
+    @contextmanager
+    def _bar(self, label: str, total: int | None, unit: str) -> Iterator[Task]:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = [TextColumn("{task.description}"), BarColumn()]
+        with self._lock:
+            if self._bars is None:
+                amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn()]
+                self._bars = RichProgress(*columns, *amount, console=Console(stderr=True), transient=True)
+                self._bars.start()
+            self._open += 1
+            bars = self._bars
+            handle = bars.add_task(label, total=total)
+        try:
+            yield _Bar(bars, handle)
+        finally:
+            with self._lock:
+                bars.remove_task(handle)
+                self._open -= 1
+                if not self._open:
+                    bars.stop()
+                    self._bars = None
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, handle: Any) -> None:
+        self._bars = bars
+        self._handle = handle
+
+    def advance(self, amount: int) -> None:
+        self._bars.advance(self._handle, amount)
+
+    def grow(self, amount: int) -> None:
+        total = self._bars.tasks[self._bars.task_ids.index(self._handle)].total
+        self._bars.update(self._handle, total=(total or 0) + amount)
+
+
+@contextmanager
+def _no_bar() -> Iterator[Task]:
+    from builder.progress import SILENT
+
+    with SILENT.task("") as task:
+        yield task
+
+
+def relative(path: Path) -> str:
+    """`path` as short as it gets from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,1 @@
+"""Artifacts to image layers, by pure functions of their bytes."""

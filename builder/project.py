@@ -1,0 +1,340 @@
+"""`lockship.toml` (or `[tool.lockship]` in pyproject.toml) to a validated, frozen `Project`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from builder.content import Platform
+from builder.errors import LockshipError, ProjectError
+
+__all__ = ["FileMapping", "Image", "Model", "Project", "Python", "StoreSection", "find_project", "load_project"]
+
+PROJECT_FILE = "lockship.toml"
+
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")  # OCI distribution spec: a repository's path component
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # OCI distribution spec: a tag
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name is lower-case letters, digits and single . _ - between them, as in image names")
+    return value
+
+
+def _check_version(value: str) -> str:
+    if not _VERSION.fullmatch(value):
+        raise ValueError("a version becomes an image tag: letters, digits, . _ - and at most 128 of them")
+    return value
+
+
+def _inside(value: str) -> str:
+    """A path below the project's folder."""
+    parts = value.split("/")
+    if value.startswith(("/", "~")) or "\\" in value or ".." in parts or "\0" in value or not value:
+        raise ValueError("a path here is relative and may not leave the project's folder")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/") or ".." in value.split("/") or "\0" in value:
+        raise ValueError("a destination is an absolute path in the image, without '..'")
+    return value
+
+
+def _platform(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return Platform.parse(value)
+        except LockshipError as error:
+            raise ValueError(f"{error.message}: {error.hint}") from error
+    return value
+
+
+def _file(value: object) -> object:
+    """``"churn/"`` is short for ``{ source = "churn/" }``."""
+    return {"source": value} if isinstance(value, str) else value
+
+
+def _shell(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('a command is a list of words, like ["python", "-m", "churn"]; no shell takes it apart')
+    return value
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+PlatformField = Annotated[Platform, BeforeValidator(_platform)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
+
+
+class GitVersion(_Section):
+    """``version = { git = true }``: the version is what ``git describe`` says."""
+
+    git: Literal[True]
+
+
+class Python(_Section):
+    """`[python]`: the interpreter and what is installed for it.
+
+    `requirements` are files relative to the project: ``.in``, ``.txt``, or ``pyproject.toml`` with extras in
+    brackets. `constraints` may lie outside the project. `allow_build` names packages that may be built from source.
+    """
+
+    version: Annotated[str, Field(pattern=r"^3\.\d+$")] = "3.11"
+    requirements: tuple[Inside, ...] = ()
+    constraints: tuple[str, ...] = ()
+    resolver: Literal["uv", "pip-tools"] = "uv"
+    allow_build: tuple[str, ...] = Field(default=(), alias="allow-build")
+    bytecode: bool = True
+
+
+class FileMapping(_Section):
+    """A file or folder of the project and where it goes; without `target`, below ``/app`` at its own path."""
+
+    source: Inside
+    target: Annotated[str, AfterValidator(_absolute)] | None = None
+
+    @property
+    def destination(self) -> str:
+        """The absolute path in the image."""
+        return self.target.rstrip("/") if self.target else "/app/" + self.source.strip("/")
+
+
+class Source(_Section):
+    """`[[image.sources]]`: one apt repository. `{suite}` in `suites` stands for the base's suite."""
+
+    uri: str
+    suites: tuple[str, ...] = ("{suite}",)
+    components: tuple[str, ...] = ("main",)
+    keyring: str | None = None
+
+
+class Image(_Section):
+    """`[image]`: the base, the OS packages, the code and how it starts."""
+
+    base: str = "debian:bookworm"
+    packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
+    platforms: tuple[PlatformField, ...] = Field(default=(Platform("linux", "amd64"),), min_length=1)
+    files: tuple[Annotated[FileMapping, BeforeValidator(_file)], ...] = ()
+    command: Annotated[tuple[str, ...], BeforeValidator(_shell)] = ("python",)
+    entrypoint: Annotated[tuple[str, ...], BeforeValidator(_shell)] = ()
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
+    user: Annotated[int, Field(ge=0, le=2**31 - 1)] = 65532
+    workdir: Annotated[str, AfterValidator(_absolute)] = "/app"
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    snapshot: str | None = None
+
+
+class Model(_Section):
+    """`[model]`: one model file and where it goes; without `target`, ``/app/`` and the file's name."""
+
+    source: Inside
+    target: Annotated[str, AfterValidator(_absolute)] | None = None
+
+    @property
+    def destination(self) -> str:
+        """The absolute path in the image."""
+        return self.target or "/app/" + self.source.rpartition("/")[2]
+
+
+class StoreSection(_Section):
+    """`[store]`: where images go. Without `repository`, the layout ``.lockship/store``."""
+
+    repository: str | None = None
+
+
+class Project(_Section):
+    """A project: a folder with a `lockship.toml`.
+
+    `root` is the folder, `file` the project file; all other paths are as written, relative to `root`.
+    """
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    version: Annotated[str, AfterValidator(_check_version)] | GitVersion
+    python: Python = Python()
+    image: Image = Image()
+    model: Model | None = None
+    models: dict[str, Model] = Field(default_factory=dict)
+    store: StoreSection = StoreSection()
+    root: Path = Path()
+    file: Path = Path(PROJECT_FILE)
+
+    def path(self, relative: str) -> Path:
+        """`relative` as a path of this machine."""
+        return self.root / relative
+
+    @property
+    def all_models(self) -> tuple[Model, ...]:
+        """`[model]` first, then `[models.NAME]` by name."""
+        single = () if self.model is None else (self.model,)
+        return single + tuple(self.models[name] for name in sorted(self.models))
+
+    @property
+    def display(self) -> Path:
+        """The project file as errors name it."""
+        return self.file
+
+    def with_version(self, version: str) -> Self:
+        """The same project with a version that was found out (git)."""
+        return self.model_copy(update={"version": version})
+
+
+def find_project(start: Path) -> Path:
+    """The project file for `start`: itself, or the one in it, or in the nearest folder above (as git and uv do).
+
+    Raises ProjectError when there is none.
+    """
+    if start.is_file():
+        return start
+    if not start.is_dir():
+        raise ProjectError(f"no such folder: {start}", hint="name a project's folder or its lockship.toml")
+    for folder in (start.absolute(), *start.absolute().parents):
+        candidate = folder / PROJECT_FILE
+        if candidate.is_file():
+            return candidate
+        pyproject = folder / "pyproject.toml"
+        if pyproject.is_file() and _has_table(pyproject):
+            return pyproject
+    raise ProjectError(
+        f"no {PROJECT_FILE} in {start} or above", hint="run `lockship init` to write one that fits this folder"
+    )
+
+
+def load_project(file: Path) -> Project:
+    """Read and validate; raises ProjectError with file and line for the first thing that is wrong."""
+    text = _read(file)
+    try:
+        document: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise ProjectError(
+            f"not valid TOML: {error}", file=file, line=int(line[1]) if line else text.count("\n") + 1
+        ) from error
+    prefix: tuple[str, ...] = ()
+    if file.name == "pyproject.toml":
+        prefix = ("tool", "lockship")
+        metadata = document.get("project", {})
+        document = document.get("tool", {}).get("lockship")
+        if document is None:
+            raise ProjectError("has no [tool.lockship] table", file=file, hint="run `lockship init` in its folder")
+        # what pyproject.toml says already need not be said twice
+        for key in ("name", "version"):
+            if key in metadata:
+                document.setdefault(key, metadata[key])
+    try:
+        return Project.model_validate({**document, "root": file.parent, "file": file})
+    except ValidationError as error:
+        raise _explain(error, text, file, prefix) from error
+
+
+def _read(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ProjectError(f"cannot read: {error.strerror}", file=file) from error
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ProjectError(
+            "is not UTF-8", file=file, line=line, hint="save the file as UTF-8; TOML allows nothing else"
+        ) from error
+
+
+def _has_table(pyproject: Path) -> bool:
+    try:
+        return "lockship" in tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+    except (OSError, ValueError):
+        return False
+
+
+def _explain(error: ValidationError, text: str, file: Path, prefix: tuple[str, ...]) -> ProjectError:
+    """The first of pydantic's complaints as one of ours."""
+    problem = error.errors(include_url=False)[0]
+    # pydantic puts the branch of a union into the location; the file knows nothing of it
+    where = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "Git")))]
+    keys = [str(part) for part in where if isinstance(part, str)]
+    line = _line_of(text, (*prefix, *keys))
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(Project, keys[:-1])
+        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
+        return ProjectError(f"unknown key {name!r}", hint=hint, file=file, line=line)
+    if problem["type"] == "missing":
+        return ProjectError(f"{name!r} is missing", hint=f"add: {keys[-1]} = …", file=file, line=line)
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = problem.get("input")
+    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) else ""
+    return ProjectError(f"{name}: {message}{got}", file=file, line=line)
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys that the table at `path` may hold."""
+    for part in path:
+        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        if field is None:
+            continue  # the NAME of [models.NAME]
+        found = _section_in(field.annotation)
+        if found is None:
+            return []
+        model = found
+    return [f.alias or name for name, f in model.model_fields.items() if name not in ("root", "file")]
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section class inside an annotation such as ``dict[str, Model]`` or ``Model | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _section_in(inner)) is not None:
+            return found
+    return None
+
+
+def _line_of(text: str, keys: Sequence[str]) -> int | None:
+    """The line (1-based) on which the key with this dotted path stands, or its nearest table.
+
+    tomllib keeps no positions; this reads table headers and ``key =`` at line starts, which is how people write.
+    """
+    table: tuple[str, ...] = ()
+    best: tuple[int, int] | None = None  # (depth that matches, line)
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line):
+            table = _dotted(header[1])
+            here = table
+        elif pair := re.match(r"""\s*([A-Za-z0-9_."'-]+)\s*=""", line):
+            here = table + _dotted(pair[1])
+        else:
+            continue
+        depth = len(here)
+        if tuple(keys[:depth]) == here and (best is None or depth > best[0]):
+            best = (depth, number)
+    return best[1] if best else 1
+
+
+def _dotted(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in text.split("."))
+
+
+def project_inputs(project: Project) -> Mapping[str, Any]:
+    """The part of the project file that decides the lock, as JSON values."""
+    return {
+        "python": project.python.model_dump(mode="json"),
+        "base": project.image.base,
+        "packages": sorted(project.image.packages),
+        "platforms": sorted(str(platform) for platform in project.image.platforms),
+        "sources": [source.model_dump(mode="json") for source in project.image.sources],
+        "snapshot": project.image.snapshot,
+    }

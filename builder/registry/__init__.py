@@ -1,0 +1,1 @@
+"""Stores: where blobs, manifests and tags live."""
