@@ -32,6 +32,7 @@ class Artifact:
     """Third-party bytes known by digest.
 
     `kind` is ``wheel`` or ``deb``; `name` is normalised (PEP 503 for wheels); `size` is in bytes.
+    `built_from` is the file name of the sdist that a wheel was built from, with consent; empty for all others.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Artifact:
     file: str
     digest: Digest
     size: int
+    built_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
