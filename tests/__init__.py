@@ -1,0 +1,1 @@
+"""The tests. They mirror `builder`: `tests/lock/test_debian.py` is about `builder/lock/debian.py`."""

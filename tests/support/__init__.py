@@ -1,0 +1,1 @@
+"""What tests build their inputs with: real servers, real packages, a real engine. Nothing here asserts."""

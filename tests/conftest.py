@@ -1,0 +1,116 @@
+"""Fixtures for all tests: a sheltered environment, caches, an engine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from builder.cache import Cache
+
+# How the developer's machine looked before any test changed it.
+DEVELOPER = dict(os.environ)
+
+_GIT_CONFIG = """\
+[user]
+    name = Ada Example
+    email = ada@example.com
+[init]
+    defaultBranch = main
+[commit]
+    gpgSign = false
+"""
+
+# Where packages come from on the developer's machine: nothing a test should depend on unless it says so.
+_INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE")
+
+# A deadline would assert a time, and test machines are shared.
+settings.register_profile("lockship", deadline=None)
+settings.load_profile("lockship")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the engine share one worker, hence one engine, when pytest-xdist runs several."""
+    for item in items:
+        if "engine" in item.fixturenames or item.get_closest_marker("engine"):  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
+
+@pytest.fixture(autouse=True)
+def sheltered(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The developer's own files stay out of sight, and out of reach: a home of its own for each test.
+
+    Time zone, locale and umask are left alone. Tests marked `index` keep the machine's package index.
+    """
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / f".{name.lower()}"))
+    monkeypatch.setenv("LOCKSHIP_CACHE", str(home / "lockship"))
+    git_config = home / ".gitconfig"
+    git_config.write_text(_GIT_CONFIG)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(git_config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in list(os.environ):
+        # pytest may itself run inside git (a hook), which names its repository to whoever it starts
+        if name.startswith(("UV_", "SOURCE_DATE_EPOCH")) or name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+            monkeypatch.delenv(name)
+    if request.node.get_closest_marker("index") is None:
+        for name in _INDEX_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        # pip's word for "no configuration file at all"
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    elif "PIP_CONFIG_FILE" not in DEVELOPER and (own := _pip_configuration()) is not None:
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(own))
+    return home
+
+
+def _pip_configuration() -> Path | None:
+    """The developer's own pip.conf, which a new HOME would hide."""
+    home = Path(DEVELOPER.get("HOME", "/"))
+    config = Path(DEVELOPER.get("XDG_CONFIG_HOME") or home / ".config")
+    return next((path for path in (config / "pip/pip.conf", home / ".pip/pip.conf") if path.is_file()), None)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """An empty cache."""
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def shared_cache(request: pytest.FixtureRequest) -> Cache:
+    """A cache that outlives the session, for big downloads: ``LOCKSHIP_TEST_CACHE``, or pytest's own cache folder.
+
+    For artifacts only; a test that is about caching uses `cache`.
+    """
+    chosen = DEVELOPER.get("LOCKSHIP_TEST_CACHE")
+    config = request.config
+    assert config.cache is not None
+    return Cache(Path(chosen).absolute() if chosen else config.cache.mkdir("lockship"))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[str]:
+    """The address of a Docker engine, for DOCKER_HOST. Where there is none and root may start one, a private one."""
+    from tests.support import engine as engines
+    from tests.support.require import need
+
+    found = engines.find(DEVELOPER)
+    if found is not None:
+        yield found
+        return
+    obstacle = engines.can_start(DEVELOPER)
+    need(obstacle is None, f"no Docker engine answers, and {obstacle}")
+    # not below pytest's own folder: the path of a socket has to be short
+    with (
+        tempfile.TemporaryDirectory(prefix="lockship-", ignore_cleanup_errors=True) as folder,
+        engines.private_engine(Path(folder) / "engine", DEVELOPER) as host,
+    ):
+        yield host
