@@ -1,0 +1,170 @@
+"""Facts of a checkout, asked of git itself: its formats and its configuration are its own business."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from builder.errors import ProjectError
+
+__all__ = ["Checkout", "checkout", "describe", "source_url"]
+
+# Ours, below the project's folder: what a build writes must not make the next build's tree dirty.
+_OWN_FOLDER: Final = ".lockship"
+
+# What may stay of the caller's GIT_* variables: which folders are trusted, and where the search for .git ends.
+_KEPT: Final = re.compile(r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|NOSYSTEM)|CEILING_DIRECTORIES)")
+
+# core.fsmonitor may name a program to run, log.showSignature mixes gpg's output into ours.
+_PLAIN: Final = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false", "-c", "core.quotePath=false")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A project's folder as git sees it.
+
+    `commit` is the full id and `time` the committer's time in seconds since 1970 (both None before the first commit);
+    `branch` is None when HEAD is detached; `source` is where the repository can be read (https, no credentials);
+    `dirty` says whether anything below the project's folder differs from the commit, untracked files included.
+    """
+
+    commit: str | None
+    time: int | None
+    branch: str | None
+    source: str | None
+    dirty: bool
+
+
+def checkout(folder: Path, environ: Mapping[str, str]) -> Checkout | None:
+    """The facts of `folder`, or None when it is in no repository or there is no git.
+
+    Raises ProjectError when there is a repository that git refuses to read (owned by somebody else, damaged):
+    an image must not lose its revision silently.
+    """
+    try:
+        # all three at once: each takes milliseconds, nearly all of it starting up
+        status = _start(folder, environ, "status", "--porcelain=v2", "--branch", "-z", "--no-renames",
+                        "--untracked-files=normal", "--", ".", f":(exclude){_OWN_FOLDER}")  # fmt: skip
+        log = _start(folder, environ, "log", "-1", "--no-show-signature", "--format=%ct", "--no-color")
+        config = _start(folder, environ, "config", "--local", "-z", "--get-regexp", r"^remote\..*\.url$")
+    except OSError:
+        return None
+    (code, output, complaint), (_, seconds, _), (_, urls, _) = _finish(status), _finish(log), _finish(config)
+    if code:
+        if "not a git repository" in complaint:
+            return None
+        raise _refused(complaint, folder)
+    records = output.split("\0")
+    header = dict(record[2:].split(" ", 1) for record in records if record.startswith("# "))
+    commit = header.get("branch.oid", "(initial)")
+    branch = header.get("branch.head", "(detached)")
+    return Checkout(
+        commit=None if commit == "(initial)" else commit,
+        time=int(seconds) if seconds.strip() else None,
+        branch=None if branch == "(detached)" else branch,
+        source=_source(urls),
+        dirty=any(record and not record.startswith("# ") for record in records),
+    )
+
+
+def describe(folder: Path, environ: Mapping[str, str]) -> str:
+    """The version that ``git describe --tags`` gives, as a valid image tag: ``v1.4.0`` is ``1.4.0``.
+
+    Commits after the tag add ``-N-gCOMMIT`` (12 digits, whatever git is configured to). Raises ProjectError when
+    there is no tag to count from.
+    """
+    try:
+        code, output, complaint = _finish(_start(folder, environ, "describe", "--tags", "--abbrev=12"))
+    except OSError as error:
+        raise ProjectError("version = { git = true } needs git", hint="install git, or write the version") from error
+    if code:
+        if "not a git repository" in complaint:
+            raise ProjectError("version = { git = true }, but this is not a git repository", file=folder)
+        if "No names found" in complaint or "No tags can describe" in complaint or "HEAD" in complaint:
+            raise ProjectError(
+                "version = { git = true }, but no tag leads to this commit",
+                hint="tag a commit (git tag v0.1.0); in CI, fetch tags and history (fetch-depth: 0)",
+            )
+        raise _refused(complaint, folder)
+    return _as_tag(output.strip())
+
+
+def source_url(remote: str) -> str | None:
+    """`remote` as an https address that people can open, without credentials; None for paths of one machine.
+
+    ``git@host:org/repo.git`` and ``ssh://git@host:22/org/repo`` both give ``https://host/org/repo``.
+    """
+    remote = remote.strip()
+    short = re.fullmatch(r"(?:[^@/:]+@)?([A-Za-z0-9.-]{2,}):(?!//)(.+)", remote)
+    if short and "://" not in remote:
+        return _https(short[1], None, short[2])
+    try:
+        parts = urlsplit(remote)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https", "ssh", "git", "git+ssh") or not parts.hostname:
+        return None
+    web = parts.scheme in ("http", "https")
+    return _https(parts.hostname, port if web else None, parts.path, scheme=parts.scheme if web else "https")
+
+
+def _https(host: str, port: int | None, path: str, scheme: str = "https") -> str | None:
+    path = path.strip("/").removesuffix(".git").strip("/")
+    if not path:
+        return None
+    return f"{scheme}://{host.lower()}{f':{port}' if port else ''}/{path}"
+
+
+def _source(listing: str) -> str | None:
+    """Of ``remote.NAME.url\\nVALUE\\0`` records: origin's, else that of the only remote."""
+    remotes: dict[str, str] = {}
+    for record in listing.split("\0"):
+        key, _, value = record.partition("\n")
+        if value:
+            remotes.setdefault(key.removeprefix("remote.").removesuffix(".url"), value)
+    if "origin" in remotes:
+        return source_url(remotes["origin"])
+    return source_url(next(iter(remotes.values()))) if len(remotes) == 1 else None
+
+
+def _as_tag(described: str) -> str:
+    version = described[1:] if re.match(r"v\d", described) else described
+    version = re.sub(r"[^A-Za-z0-9._-]+", "-", version).lstrip(".-")[:128]
+    if not version:
+        raise ProjectError(f"the git tag {described!r} makes no version", hint="tag with letters, digits and . _ -")
+    return version
+
+
+def _start(folder: Path, environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    clean = {key: value for key, value in environ.items() if not key.startswith("GIT_") or _KEPT.fullmatch(key)}
+    clean |= {"LC_ALL": "C", "LANGUAGE": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    return subprocess.Popen(
+        ["git", *_PLAIN, *arguments],
+        cwd=folder,
+        env=clean,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    output, complaint = process.communicate()
+    return process.returncode, output.decode("utf-8", "replace"), complaint.decode("utf-8", "replace")
+
+
+def _refused(complaint: str, folder: Path) -> ProjectError:
+    if "dubious ownership" in complaint:
+        return ProjectError(
+            "git refuses to read this repository: it belongs to another user",
+            hint="git config --global --add safe.directory FOLDER, with the repository's folder",
+            file=folder,
+        )
+    first = next((line for line in complaint.splitlines() if line.startswith("fatal:")), complaint.strip())
+    return ProjectError(f"git cannot read this repository: {first.removeprefix('fatal: ')}", file=folder)
