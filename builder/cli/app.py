@@ -16,7 +16,6 @@ import typer
 from builder.errors import LockshipError
 
 if TYPE_CHECKING:
-
     from builder.cli.terminal import Terminal
 
 __all__ = ["app", "main"]

@@ -30,6 +30,7 @@ __all__ = [
     "directory",
     "file",
     "header",
+    "iterate",
     "padding",
     "safe_path",
     "symlink",

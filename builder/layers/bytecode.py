@@ -1,0 +1,113 @@
+"""Byte code by the image's own interpreter, run on this machine from the unpacked base.
+
+The files are unchecked hash-based ones (PEP 552): no time in them, never looked at again. One process compiles the
+modules of one package in sorted order and nothing else, so that what it writes is a function of that package and
+the interpreter (`marshal` notes which objects are shared, and a process that did other work may share others).
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from builder.content import Platform
+from builder.errors import LockError
+
+__all__ = ["Interpreter"]
+
+_FRAME: Final = struct.Struct("<I")
+
+# Runs in the base's interpreter: only what is built in or loaded anyway, so that no import of its own leaves traces.
+_PROGRAM: Final = """
+import sys
+from _frozen_importlib_external import _code_to_hash_pyc, _RAW_MAGIC_NUMBER
+from _imp import source_hash
+read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
+def frame():
+    size = read(4)
+    return read(int.from_bytes(size, "little")) if size else None
+jobs = []
+while (path := frame()) is not None:
+    jobs.append((path.decode("utf-8", "surrogateescape"), frame()))
+for path, source in jobs:
+    try:
+        code = compile(source, path, "exec", 0, True, 0)
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+        data = b""
+    else:
+        data = bytes(_code_to_hash_pyc(code, source_hash(_RAW_MAGIC_NUMBER, source), False))
+        code = None
+    write(len(data).to_bytes(4, "little"))
+    write(data)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A base's python, unpacked at `root` on this machine, for which it was made: `platform`; `minor` is ``3.11``."""
+
+    root: Path
+    platform: Platform
+    minor: str
+
+    def command(self) -> list[str]:
+        """How to start it: through its own loader, with its own libraries."""
+        libraries = self.root / "usr/lib" / self.platform.multiarch
+        loader = {
+            "amd64": self.root / "usr/lib64/ld-linux-x86-64.so.2",
+            "arm64": self.root / "usr/lib/ld-linux-aarch64.so.1",
+        }[self.platform.architecture]
+        if not loader.exists():  # Debian keeps it with the libraries; lib64 only holds a link
+            loader = libraries / loader.name
+        return [str(loader), "--library-path", str(libraries), str(self.root / f"usr/bin/python{self.minor}")]
+
+    def environment(self) -> dict[str, str]:
+        """All it may see of this machine."""
+        return {
+            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONWARNINGS": "ignore",
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def compile(self, sources: Sequence[tuple[str, bytes]]) -> Mapping[str, bytes]:
+        """Byte code by path for (absolute path in the image, source) pairs; what isn't valid Python is left out.
+
+        Raises LockError when the interpreter can't be run here.
+        """
+        ordered = sorted(sources)
+        request = b"".join(
+            piece
+            for path, source in ordered
+            for raw in (path.encode("utf-8", "surrogateescape"), source)
+            for piece in (_FRAME.pack(len(raw)), raw)
+        )
+        command = [*self.command(), "-S", "-s", "-P", "-X", "utf8", "-c", _PROGRAM]
+        try:
+            done = subprocess.run(command, input=request, env=self.environment(), capture_output=True, check=False)
+        except OSError as error:
+            raise LockError(f"the base's python can't be started here: {error.strerror}", hint=_HINT) from error
+        if done.returncode:
+            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
+            raise LockError(f"the base's python failed to compile: {reason[0]}", hint=_HINT)
+        return dict(_answers(ordered, done.stdout))
+
+
+_HINT: Final = "set `bytecode = false` under [python], or build on Linux on one of the project's platforms"
+
+
+def _answers(sources: Sequence[tuple[str, bytes]], output: bytes) -> list[tuple[str, bytes]]:
+    found = []
+    offset = 0
+    for path, _ in sources:
+        (size,) = _FRAME.unpack_from(output, offset)
+        offset += _FRAME.size
+        if size:
+            found.append((path, output[offset : offset + size]))
+        offset += size
+    return found

@@ -1,0 +1,44 @@
+"""Which packages share a layer, and in what order layers stand.
+
+One package, one layer, while the budget lasts. Past it the largest keep a layer of their own, and the rest go into a
+fixed number of bundles by the hash of their *name*: a pin that changes moves its own bundle and no other. "Large" is
+counted in powers of two, so that a package that grew a little doesn't trade places with another.
+
+The base's budget doesn't depend on how many wheels there are: two projects on one base share its layers,
+whatever else they install.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from builder.layers.recipe import Part, Recipe
+
+__all__ = ["BASE_LAYERS", "MAX_LAYERS", "WHEEL_LAYERS", "bundle"]
+
+MAX_LAYERS: Final = 100  # overlay file systems stop at about 127; some room for whoever builds on top
+BASE_LAYERS: Final = 32
+_OTHERS: Final = 8  # system, venv, models, code
+WHEEL_LAYERS: Final = MAX_LAYERS - BASE_LAYERS - _OTHERS
+_BUNDLES: Final = 8
+
+
+def bundle(parts: Iterable[tuple[Part, int]], limit: int) -> tuple[Recipe, ...]:
+    """Recipes for (part, size in bytes) pairs: at most `limit` of them, sorted by name, bundles last."""
+    sized = sorted(parts, key=lambda pair: pair[0].name)
+    if len(sized) <= limit:
+        return tuple(Recipe((part,)) for part, _ in sized)
+    ranked = sorted(sized, key=lambda pair: (-pair[1].bit_length(), _mix(pair[0].name)))
+    alone = {part.name for part, _ in ranked[: limit - _BUNDLES]}
+    bundles: list[list[Part]] = [[] for _ in range(_BUNDLES)]
+    for part, _ in sized:
+        if part.name not in alone:
+            bundles[_mix(part.name) % _BUNDLES].append(part)
+    singles: Sequence[Recipe] = [Recipe((part,)) for part, _ in sized if part.name in alone]
+    return (*singles, *(Recipe(tuple(group)) for group in bundles if group))
+
+
+def _mix(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
