@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -107,10 +107,12 @@ def engine() -> Iterator[str]:
         yield found
         return
     obstacle = engines.can_start(DEVELOPER)
-    need(obstacle is None, f"no Docker engine answers, and {obstacle}")
-    # not below pytest's own folder: the path of a socket has to be short
-    with (
-        tempfile.TemporaryDirectory(prefix="lockship-", ignore_cleanup_errors=True) as folder,
-        engines.private_engine(Path(folder) / "engine", DEVELOPER) as host,
-    ):
+    with ExitStack() as stack:
+        host = ""
+        if obstacle is None:
+            try:
+                host = stack.enter_context(engines.temporary_engine(DEVELOPER))
+            except RuntimeError as error:
+                obstacle = str(error)
+        need("a Docker engine", host, f"none answers, and {obstacle}")
         yield host

@@ -1,17 +1,23 @@
-"""A Docker engine for tests: the one that is there, or a private one that lives as long as the session."""
+"""A Docker engine for tests: the one that is there, or a private one that lives as long as the session.
+
+``python -m tests.support.engine COMMAND…`` runs a command with DOCKER_HOST pointing at such an engine.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["answers", "can_start", "find", "private_engine"]
+__all__ = ["answers", "can_start", "find", "main", "private_engine", "temporary_engine"]
 
 _SOCKETS = ("unix:///var/run/docker.sock", "unix:///run/user/{uid}/docker.sock")
 
@@ -74,12 +80,22 @@ def _which(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 @contextmanager
+def temporary_engine(environ: Mapping[str, str]) -> Iterator[str]:
+    """A private engine in a temporary folder with a short path; ask `can_start` first."""
+    # not below pytest's own folder: the path of a socket may have 107 bytes
+    with (
+        tempfile.TemporaryDirectory(prefix="lockship-", ignore_cleanup_errors=True) as folder,
+        private_engine(Path(folder) / "engine", environ) as host,
+    ):
+        yield host
+
+
+@contextmanager
 def private_engine(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """Start dockerd with everything it keeps in `folder`, give its address, and stop it at the end.
 
-    The path of `folder` must be short: a socket's path may have 107 bytes. Where another engine owns the bridge
-    ``docker0`` already, this one goes without: its containers then reach the network only with ``--network host``.
-    Raises RuntimeError with the end of dockerd's log when it does not come up.
+    Where another engine owns the bridge ``docker0`` already, this one goes without: its containers then reach the
+    network only with ``--network host``. Raises RuntimeError with the end of dockerd's log when it does not come up.
     """
     program = _which("dockerd", environ)
     assert program is not None, "ask can_start first"
@@ -134,3 +150,20 @@ def _remove(folder: Path) -> None:
         for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run `command` with an engine; its exit status, or 1 when no engine can be had."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    found = find(environ)
+    if found is not None:
+        return subprocess.run(command, env={**environ, "DOCKER_HOST": found}, check=False).returncode
+    if (obstacle := can_start(environ)) is not None:
+        sys.stderr.write(f"no Docker engine answers, and {obstacle}\n")
+        return 1
+    with temporary_engine(environ) as host:
+        return subprocess.run(command, env={**environ, "DOCKER_HOST": host}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], dict(os.environ)))
