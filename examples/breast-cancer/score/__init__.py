@@ -1,0 +1,1 @@
+"""Scoring for the breast-cancer model: CSV in, predictions out."""
