@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from builder.content import Platform
 from builder.errors import LockshipError, ProjectError
 
-__all__ = ["FileMapping", "Image", "Model", "Project", "Python", "StoreSection", "find_project", "load_project"]
+__all__ = ["FileMapping", "Image", "Model", "Project", "Python", "StoreSection", "find_project", "load_project", "project_inputs"]
 
 PROJECT_FILE = "lockship.toml"
 
@@ -106,7 +106,10 @@ class FileMapping(_Section):
     @property
     def destination(self) -> str:
         """The absolute path in the image."""
-        return self.target.rstrip("/") if self.target else "/app/" + self.source.strip("/")
+        if self.target:
+            return self.target.rstrip("/") or "/"
+        inner = "/".join(part for part in self.source.split("/") if part not in ("", "."))
+        return f"/app/{inner}".rstrip("/")
 
 
 class Source(_Section):
@@ -157,11 +160,14 @@ class StoreSection(_Section):
 class Project(_Section):
     """A project: a folder with a `lockship.toml`.
 
-    `root` is the folder, `file` the project file; all other paths are as written, relative to `root`.
+    `source` is the web address of the code's repository; written down, not taken from git, because a clone's remote
+    differs between machines and the image must not. `root` is the folder, `file` the project file; all other paths
+    are as written, relative to `root`.
     """
 
     name: Annotated[str, AfterValidator(_check_name)]
     version: Annotated[str, AfterValidator(_check_version)] | GitVersion
+    source: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
     python: Python = Python()
     image: Image = Image()
     model: Model | None = None
@@ -329,12 +335,11 @@ def _dotted(text: str) -> tuple[str, ...]:
 
 
 def project_inputs(project: Project) -> Mapping[str, Any]:
-    """The part of the project file that decides the lock, as JSON values."""
-    return {
-        "python": project.python.model_dump(mode="json"),
-        "base": project.image.base,
-        "packages": sorted(project.image.packages),
-        "platforms": sorted(str(platform) for platform in project.image.platforms),
-        "sources": [source.model_dump(mode="json") for source in project.image.sources],
-        "snapshot": project.image.snapshot,
-    }
+    """What in the project file decides the lock, as JSON values by the key's name."""
+    inputs = {f"[python] {key}": value for key, value in project.python.model_dump(mode="json", by_alias=True).items()}
+    image = project.image.model_dump(mode="json")
+    for key in ("base", "sources", "snapshot"):
+        inputs[f"[image] {key}"] = image[key]
+    inputs["[image] packages"] = sorted(project.image.packages)
+    inputs["[image] platforms"] = sorted(str(platform) for platform in project.image.platforms)
+    return inputs

@@ -1,0 +1,296 @@
+"""Project to lock: resolve, fetch, compute the layers, write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from builder.content import Digest, Platform, canonical_json
+from builder.errors import LockshipError, ProjectError, StaleLockError
+from builder.files import write_file
+from builder.layers.recipe import Recipe
+from builder.lock import debian, indexes, inputs, python, requirements
+from builder.lock.fetch import lock_wheels
+from builder.lock.file import (
+    LOCK_FILE,
+    REQUIREMENTS_FILE,
+    Change,
+    Lock,
+    LockedLayer,
+    LockedPlatform,
+    changes,
+    read_lock,
+)
+from builder.lock.pins import Artifact, Target
+from builder.pipeline.context import Context
+from builder.pipeline.making import interpreter_for, refuse_clashes, wheel_and_deb_recipes
+from builder.progress import Task
+from builder.project import Project, project_inputs
+from builder.work import make_all
+
+__all__ = ["LockReport", "check", "load_lock", "lock"]
+
+_T = TypeVar("_T")
+_COMPILE_HOSTS: Final = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+
+
+@dataclass(frozen=True, slots=True)
+class LockReport:
+    """What locking did: the lock, what moved, and whether anything was written."""
+
+    lock: Lock
+    changes: tuple[Change, ...]
+    written: bool
+
+
+def fingerprints(project: Project) -> dict[str, Digest]:
+    """A digest for everything that decides the lock: keys of the project file, and files by their path."""
+    facts = {key: Digest.of(canonical_json(value)) for key, value in project_inputs(project).items()}
+    return {**facts, **inputs.input_files(project)}
+
+
+def load_lock(project: Project) -> Lock:
+    """The project's lock; raises StaleLockError when there is none or an input moved since. Offline."""
+    found = read_lock(project.path(LOCK_FILE))
+    if found is None:
+        raise StaleLockError("the project has no lock", hint="run `lockship lock`", file=project.path(LOCK_FILE))
+    _refuse_moved(project, found)
+    return found
+
+
+def check(project: Project) -> None:
+    """Offline: raises StaleLockError, naming what moved, unless the lock fits its inputs."""
+    load_lock(project)
+
+
+def _refuse_moved(project: Project, found: Lock) -> None:
+    moved = _moved(found.inputs, fingerprints(project))
+    if moved:
+        raise StaleLockError(
+            f"the lock is stale: {', '.join(moved)} changed since it was written",
+            hint="run `lockship lock` and commit what it writes",
+            file=project.path(LOCK_FILE),
+        )
+    outputs = _outputs(project)
+    if moved := _moved(found.outputs, outputs):
+        raise StaleLockError(
+            f"{', '.join(moved)} changed since the lock was written",
+            hint="run `lockship lock`, which starts from what it finds there",
+            file=project.path(LOCK_FILE),
+        )
+
+
+def _moved(before: Mapping[str, Digest], after: Mapping[str, Digest]) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _outputs(project: Project) -> dict[str, Digest]:
+    if not project.python.requirements:
+        return {}
+    path = project.path(REQUIREMENTS_FILE)
+    try:
+        return {REQUIREMENTS_FILE: Digest.of(path.read_bytes())}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ProjectError(f"cannot read: {error.strerror}", file=path) from error
+
+
+def lock(
+    project: Project, context: Context, *, upgrade: bool = False, upgrade_packages: Sequence[str] = ()
+) -> LockReport:
+    """Resolve what has to be resolved, with the least change, and write `requirements.lock` and `lockship.lock`.
+
+    With nothing moved and nothing to upgrade, nothing is done. Raises ResolutionError, ArtifactError, StoreError or
+    VerificationError; then neither file was touched.
+    """
+    old = _previous(project, context)
+    if old is not None and not upgrade and not upgrade_packages:
+        try:
+            _refuse_moved(project, old)
+        except StaleLockError:
+            pass
+        else:
+            return LockReport(old, (), False)
+    facts = fingerprints(project)
+    base = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
+    new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, upgrade_packages)
+    new = _lock_layers(project, context, new)
+    if text is not None:
+        write_file(project.path(REQUIREMENTS_FILE), text.encode())
+    new.write(project.path(LOCK_FILE))
+    return LockReport(new, changes(old, new), True)
+
+
+def _previous(project: Project, context: Context) -> Lock | None:
+    try:
+        return read_lock(project.path(LOCK_FILE))
+    except StaleLockError as error:
+        context.progress.warn(f"{error.file} {error.message}; locking from the beginning")
+        return None
+
+
+def _lock_base(
+    project: Project,
+    context: Context,
+    old: Lock | None,
+    facts: Mapping[str, Digest],
+    *,
+    upgrade: bool,
+    upgrade_packages: Sequence[str],
+) -> Lock:
+    """A lock with the base's debs for every platform, and nothing of Python yet."""
+    debian.suite_of(project.image.base, file=project.file)
+    decides = [key for key in facts if key.startswith("[image] ")] + ["[python] version", "[python] bytecode"]
+    if old is not None and not upgrade and all(old.inputs.get(key) == facts[key] for key in decides):
+        known = {one.name for locked in old.platforms for one in locked.debs}
+        if not known & set(upgrade_packages):
+            return old
+    keep = {} if old is None or upgrade else {locked.platform: locked.debs for locked in old.platforms}
+    others = [one for one in _COMPILE_HOSTS if one not in project.image.platforms] if project.python.bytecode else []
+
+    def resolve(platform: Platform) -> debian.Base:
+        kept = [one for one in keep.get(platform, ()) if one.name not in upgrade_packages]
+        return debian.resolve_base(
+            project.image,
+            project.python.version,
+            platform,
+            root=project.root,
+            environ=context.environ,
+            keep=kept,
+            progress=context.progress,
+            interpreter_only=platform in others,
+        )
+
+    wanted = [*project.image.platforms, *others]
+    with (
+        context.progress.task("resolving the base", len(wanted), unit="platforms") as task,
+        ThreadPoolExecutor(len(wanted)) as pool,
+    ):
+        bases = dict(zip(wanted, _advancing(pool.map(resolve, wanted), task), strict=True))
+    platforms = tuple(
+        LockedPlatform(
+            platform=platform,
+            python=bases[platform].python,
+            glibc=bases[platform].glibc,
+            bytecode=_interpreter_version(bases[platform].artifacts) if project.python.bytecode else "",
+            debs=bases[platform].artifacts,
+            wheels=(),
+            layers=(),
+        )
+        for platform in sorted(project.image.platforms)
+    )
+    for other in others:
+        _same_interpreter(platforms[0], bases[other].artifacts, other)
+    return Lock(
+        base=project.image.base,
+        inputs=facts,
+        outputs={},
+        tools=bases[wanted[0]].tools,
+        platforms=platforms,
+        interpreters={other: bases[other].artifacts for other in others},
+    )
+
+
+def _advancing(items: Iterable[_T], task: Task) -> Iterator[_T]:
+    for item in items:
+        task.advance(1)
+        yield item
+
+
+def _interpreter_version(debs: Sequence[Artifact]) -> str:
+    """The Debian version of the interpreter that compiles byte code, without a processor's own rebuild (+bN)."""
+    for one in debs:
+        if one.name.startswith("python3.") and one.name.endswith("-minimal"):
+            return one.version.partition("+b")[0]
+    raise LockshipError("the base has no pythonX.Y-minimal")
+
+
+def _same_interpreter(locked: LockedPlatform, debs: Sequence[Artifact], other: Platform) -> None:
+    if (version := _interpreter_version(debs)) != locked.bytecode:
+        raise StaleLockError(
+            f"the mirror has python {locked.bytecode} for {locked.platform}, but {version} for {other}",
+            hint="its architectures are not in step yet: try again later, or set `bytecode = false` under [python]",
+        )
+
+
+def _lock_python(
+    project: Project, context: Context, base: Lock, upgrade: bool, upgrade_packages: Sequence[str]
+) -> tuple[Lock, str | None]:
+    """`base` with the wheels of every platform, and the text of requirements.lock (None without requirements)."""
+    if not project.python.requirements:
+        platforms = tuple(replace(locked, wheels=()) for locked in base.platforms)
+        return replace(base, platforms=platforms, outputs={}), None
+    targets = [Target(locked.platform, locked.python, locked.glibc) for locked in base.platforms]
+    chosen = indexes.from_environment(context.environ)
+    path = project.path(REQUIREMENTS_FILE)
+    existing = path.read_text(encoding="utf-8") if path.is_file() else None
+    names = {one.name for locked in base.platforms for one in locked.debs}
+    resolution = python.resolve(
+        project,
+        targets,
+        existing=existing,
+        upgrade=upgrade,
+        upgrade_packages=[name for name in upgrade_packages if name not in names],
+        indexes=chosen,
+        environ=context.environ,
+        progress=context.progress,
+    )
+    wheels = lock_wheels(
+        resolution,
+        targets,
+        project=project,
+        indexes=chosen,
+        cache=context.cache,
+        progress=context.progress,
+        environ=context.environ,
+    )
+    text = requirements.render(resolution)
+    return replace(
+        base,
+        outputs={REQUIREMENTS_FILE: Digest.of(text.encode())},
+        tools={**base.tools, **resolution.tools},
+        platforms=tuple(replace(locked, wheels=wheels[locked.platform]) for locked in base.platforms),
+    ), text
+
+
+def _lock_layers(project: Project, context: Context, unlayered: Lock) -> Lock:
+    """The lock with the layers that its artifacts become; every blob is in the cache then."""
+    recipes: dict[Platform, tuple[Recipe, ...]] = {}
+    for locked in unlayered.platforms:
+        recipes[locked.platform] = wheel_and_deb_recipes(locked)
+        debian.fetch_debs(
+            locked.debs,
+            project.image,
+            locked.platform,
+            context.cache,
+            root=project.root,
+            environ=context.environ,
+            progress=context.progress,
+        )
+        refuse_clashes(locked, context.cache)
+    wanted = {recipe.key: recipe for group in recipes.values() for recipe in group}
+    interpreter = interpreter_for(project, unlayered, context, wanted.values())
+    layers = make_all(wanted.values(), context.cache, interpreter, context.progress)
+    return replace(
+        unlayered,
+        platforms=tuple(
+            replace(
+                locked,
+                layers=tuple(
+                    LockedLayer(
+                        kind=layers[recipe.key].kind,
+                        key=recipe.key,
+                        digest=layers[recipe.key].digest,
+                        size=layers[recipe.key].size,
+                        diff_id=layers[recipe.key].diff_id,
+                        holds=tuple(part.name for part in recipe.parts),
+                    )
+                    for recipe in recipes[locked.platform]
+                ),
+            )
+            for locked in unlayered.platforms
+        ),
+    )

@@ -1,0 +1,110 @@
+"""What turns a lock's artifacts into layers: the recipes, and the interpreter that compiles byte code."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from builder.cache import Cache
+from builder.content import Platform
+from builder.errors import ArtifactError, LockError
+from builder.layers import deb, wheel
+from builder.layers.bytecode import Interpreter
+from builder.layers.make import known
+from builder.layers.order import BASE_LAYERS, WHEEL_LAYERS, bundle
+from builder.layers.recipe import Part, Recipe
+from builder.lock import debian
+from builder.lock.file import Lock, LockedPlatform
+from builder.lock.pins import Artifact
+from builder.pipeline.context import Context, host_platform
+from builder.project import Project
+
+__all__ = ["interpreter_for", "minor", "refuse_clashes", "wheel_and_deb_recipes"]
+
+# What python needs to start and to compile: its two minimal packages and the libraries those are linked with.
+_INTERPRETER = re.compile(r"(lib)?python3\.\d+-minimal|libc6|libexpat1|zlib1g|libcrypt1|libgcc-s1")
+
+
+def minor(version: str) -> str:
+    """``3.11`` of ``3.11.2``."""
+    return ".".join(version.split(".")[:2])
+
+
+def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
+    """The recipes of all locked artifacts, the base's first."""
+    code = {"bytecode": locked.bytecode} if locked.bytecode else {}
+    params = {"python": minor(locked.python), **code}
+    debs = [(_part(one, params if "python3" in one.name else {}), one.size) for one in locked.debs]
+    wheels = [(_part(one, params), one.size) for one in locked.wheels]
+    return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
+
+
+def _part(one: Artifact, params: dict[str, str]) -> Part:
+    return Part(one.kind, one.name, one.version, one.digest, one.file, params)
+
+
+def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Iterable[Recipe]) -> Interpreter | None:
+    """The base's python, unpacked for this machine, if one of `recipes` has yet to be made and wants byte code.
+
+    Raises LockError when this machine can't run any interpreter of the lock.
+    """
+    if not any(_compiles(recipe) and not _made(recipe, context) for recipe in recipes):
+        return None
+    host = host_platform()
+    debs = _interpreter_debs(lock, host)
+    if host is None or not debs:
+        raise LockError(
+            "byte code is compiled by the base's own python, which doesn't run on this machine",
+            hint="set `bytecode = false` under [python], or build on Linux (amd64 or arm64)",
+        )
+    key = hashlib.sha256("".join(sorted(one.digest for one in debs)).encode()).hexdigest()
+    with context.cache.folder("pythons", key) as (folder, there):
+        if not there:
+            debian.fetch_debs(
+                debs,
+                project.image,
+                host,
+                context.cache,
+                root=project.root,
+                environ=context.environ,
+                progress=context.progress,
+            )
+            for one in debs:
+                path = context.cache.blob(one.digest)
+                assert path is not None
+                deb.unpack(path, folder)
+    return Interpreter(context.cache.root / "pythons" / key, host, minor(lock.platforms[0].python))
+
+
+def _compiles(recipe: Recipe) -> bool:
+    return any("bytecode" in part.params for part in recipe.parts)
+
+
+def _made(recipe: Recipe, context: Context) -> bool:
+    layer = known(recipe, context.cache)
+    return layer is not None and context.cache.blob(layer.digest) is not None
+
+
+def _interpreter_debs(lock: Lock, host: Platform | None) -> tuple[Artifact, ...]:
+    for locked in lock.platforms:
+        if locked.platform == host:
+            return tuple(one for one in locked.debs if _INTERPRETER.fullmatch(one.name))
+    return () if host is None else tuple(lock.interpreters.get(host, ()))
+
+
+def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
+    """Raises ArtifactError when two wheels own one path with different bytes."""
+    owners: dict[str, tuple[tuple[int, int], Artifact]] = {}
+    params = {"python": minor(locked.python)}
+    for one in locked.wheels:
+        path = cache.blob(one.digest)
+        if path is None:
+            continue
+        for target, mark in wheel.installed_paths(path, _part(one, params)).items():
+            known_mark, owner = owners.setdefault(target, (mark, one))
+            if owner is not one and known_mark != mark:
+                raise ArtifactError(
+                    f"{owner.file} and {one.file} both install /{target}, with different content",
+                    hint="only one of them can win: leave one package out, or pin versions that don't clash",
+                )

@@ -1,0 +1,187 @@
+"""Lock, code and models to a plan: what would be built and its digest, without building it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from builder import git
+from builder.content import Digest, Platform
+from builder.errors import ProjectError, StaleLockError
+from builder.image.plan import Facts, Plan, plan_image, plan_index
+from builder.layers import files, system, tar, venv
+from builder.layers.encode import Encoded, encode
+from builder.layers.gzip import Sink
+from builder.layers.recipe import Layer, Part, Recipe
+from builder.lock.file import Lock, LockedPlatform
+from builder.pipeline.context import Context
+from builder.pipeline.locking import load_lock
+from builder.pipeline.making import minor, wheel_and_deb_recipes
+from builder.project import GitVersion, Project
+
+__all__ = ["LocalLayer", "Prepared", "plan", "prepare", "resolve_version"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLayer:
+    """A layer made from the project itself: small, so its digest is found by making it into nothing."""
+
+    layer: Layer
+    entries: tuple[tar.Entry, ...]
+    compress: bool
+
+    def write(self, sink: Sink) -> None:
+        """Make it."""
+        encode(self.entries, sink, compress=self.compress)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and how each of its layers comes to be: from a recipe of the lock, or from the project's files."""
+
+    project: Project
+    lock: Lock
+    plan: Plan
+    recipes: Mapping[Digest, Recipe]
+    local: Mapping[Digest, LocalLayer]
+    warnings: tuple[str, ...] = ()
+
+
+def plan(project: Project, context: Context, platforms: Sequence[Platform] | None = None) -> Plan:
+    """What `build` would build: every layer, config and manifest with its digest. Offline.
+
+    Raises StaleLockError when the lock doesn't fit the project, ProjectError when a file isn't there.
+    """
+    return prepare(project, context, platforms).plan
+
+
+def prepare(project: Project, context: Context, platforms: Sequence[Platform] | None = None) -> Prepared:
+    """As `plan`, with everything that building needs."""
+    locked = load_lock(project)
+    project = resolve_version(project, context)
+    facts = _facts(project, context, locked)
+    wanted = tuple(platforms or project.image.platforms)
+    for one in wanted:
+        if one not in project.image.platforms:
+            raise ProjectError(
+                f"{one} is not among the project's platforms", hint="add it to [image] platforms and lock again",
+                file=project.file,
+            )  # fmt: skip
+    own, warnings = _own_layers(project)
+    local: dict[Digest, LocalLayer] = {one.layer.digest: one for one in own}
+    recipes: dict[Digest, Recipe] = {}
+    images = []
+    for target in sorted(wanted):
+        pinned = locked.platform(target)
+        first, second = _fixed_layers(project, pinned)
+        local[first.layer.digest], local[second.layer.digest] = first, second
+        layers = _locked_layers(pinned)
+        recipes.update(zip((layer.digest for layer in layers), _recipes(pinned, layers), strict=True))
+        debs = [layer for layer in layers if layer.kind == "deb"]
+        wheels = [layer for layer in layers if layer.kind != "deb"]
+        stack = [first.layer, *debs, second.layer, *wheels, *(one.layer for one in own)]
+        images.append(plan_image(project, target, stack, facts, python=pinned.python))
+    return Prepared(project, locked, plan_index(images, facts), recipes, local, warnings)
+
+
+def resolve_version(project: Project, context: Context) -> Project:
+    """The project with its version found out, where it says that git knows it."""
+    if isinstance(project.version, GitVersion):
+        return project.with_version(git.describe(project.root, context.environ))
+    return project
+
+
+def _facts(project: Project, context: Context, locked: Lock) -> Facts:
+    checkout = git.checkout(project.root, context.environ)
+    return Facts(
+        name=project.name,
+        version=str(project.version),
+        created=_created(context.environ, checkout.time if checkout else None),
+        revision=checkout.commit if checkout else None,
+        source=project.source,
+        dirty=bool(checkout and checkout.commit and checkout.dirty),
+        base=locked.base,
+        base_digest=None,
+    )
+
+
+def _created(environ: Mapping[str, str], commit_time: int | None) -> str:
+    """When the sources were made, never when the image was (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
+    epoch = environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        seconds = int(epoch) if epoch else commit_time or 0
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ProjectError(f"SOURCE_DATE_EPOCH is {epoch!r}, seconds since 1970 are expected") from error
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _recipes(pinned: LockedPlatform, layers: Sequence[Layer]) -> Iterable[Recipe]:
+    recipes = {recipe.key: recipe for recipe in wheel_and_deb_recipes(pinned)}
+    keys = [layer.key for layer in pinned.layers]
+    missing = [key for key in keys if key not in recipes]
+    if missing or len(keys) != len(recipes):
+        raise StaleLockError(
+            "the lock's layers are of another format than this lockship makes",
+            hint="run `lockship lock` with this version, or build with the version that wrote the lock",
+        )
+    return [recipes[key] for key in keys]
+
+
+def _locked_layers(pinned: LockedPlatform) -> list[Layer]:
+    versions = {(one.kind, one.name): one.version for one in (*pinned.debs, *pinned.wheels)}
+    return [
+        Layer(
+            kind=one.kind,
+            digest=one.digest,
+            size=one.size,
+            diff_id=one.diff_id,
+            holds=tuple((name, versions.get((one.kind, name), "")) for name in one.holds),
+            media_type=one.media_type,
+        )
+        for one in pinned.layers
+    ]
+
+
+def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer, LocalLayer]:
+    """The base's skeleton and the virtual environment's."""
+    params = {"user": project.image.user, "architecture": pinned.platform.architecture}
+    frame = system.entries(Part("system", "system", params=params))
+    skeleton = venv.entries(Part("venv", "venv", params={"python": minor(pinned.python), "full": pinned.python}))
+    return _local("system", "system", frame), _local("venv", "venv", skeleton)
+
+
+def _own_layers(project: Project) -> tuple[list[LocalLayer], tuple[str, ...]]:
+    """Models first, then code: from stable to volatile."""
+    own = []
+    for model in project.all_models:
+        entries = files.model_entries(project.root, model.source, model.destination)
+        own.append(_local("model", model.source, entries, compress=False))
+    collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
+    if collected.entries:
+        own.append(_local("code", project.name, collected.entries))
+    return own, collected.warnings
+
+
+def _local(kind: str, name: str, entries: Iterable[tar.Entry], *, compress: bool = True) -> LocalLayer:
+    arranged = tuple(tar.arrange(entries))
+    sink = _HashSink()
+    encoded: Encoded = encode(arranged, sink, compress=compress)
+    layer = Layer(kind, sink.digest, encoded.size, encoded.diff_id, ((name, ""),), encoded.media_type)
+    return LocalLayer(layer, arranged, compress)
+
+
+class _HashSink:
+    """Takes bytes and keeps only their digest."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.from_hex(self._hash.hexdigest())

@@ -1,0 +1,115 @@
+"""Does it build again? From nothing but the lock and the sources, with a cold cache, blob by blob."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.cache import Cache
+from builder.content import Descriptor, Digest, Platform
+from builder.errors import StoreError, VerificationError
+from builder.image.diff import first_difference
+from builder.image.plan import Plan
+from builder.layers.make import known
+from builder.layers.recipe import Layer
+from builder.pipeline.building import build_prepared, fetch_artifacts, open_store
+from builder.pipeline.context import Context
+from builder.pipeline.making import interpreter_for
+from builder.pipeline.planning import Prepared, prepare
+from builder.project import Project
+from builder.registry.layout import Layout
+from builder.registry.store import Store
+from builder.work import make_all
+
+__all__ = ["Verified", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was built again, and how much of it was compared: blobs and bytes."""
+
+    plan: Plan
+    blobs: int
+    size: int
+    stored: bool
+
+
+def verify(project: Project, context: Context, platforms: Sequence[Platform] | None = None) -> Verified:
+    """Build everything again in a fresh folder and compare each blob with the lock and with the project's store.
+
+    Raises VerificationError with the first difference: layer, path and field.
+    """
+    with tempfile.TemporaryDirectory(prefix="lockship-verify-") as folder:
+        fresh = context.with_cache(Cache(Path(folder) / "cache"))
+        prepared = prepare(project, fresh, platforms)
+        store = open_store(project)
+        _remake(prepared, fresh, store)
+        rebuilt = Layout(Path(folder) / "store", name=project.name)
+        build_prepared(prepared, fresh, rebuilt)
+        descriptors = _descriptors(prepared.plan)
+        stored = store.tags().get(prepared.plan.facts.version)
+        if stored is not None and len(prepared.plan.images) == len(project.image.platforms):
+            _compare_stored(prepared.plan, store, stored)
+        for descriptor in descriptors:
+            _read_whole(rebuilt, descriptor)
+            if stored is not None and store.has_blob(descriptor.digest):
+                _read_whole(store, descriptor)
+        return Verified(prepared.plan, len(descriptors), sum(one.size for one in descriptors), stored is not None)
+
+
+def _remake(prepared: Prepared, fresh: Context, store: Layout) -> None:
+    """Every locked layer made anew, and compared with what the lock says of it."""
+    recipes = list(prepared.recipes.values())
+    fetch_artifacts(prepared, fresh, recipes)
+    interpreter = interpreter_for(prepared.project, prepared.lock, fresh, recipes)
+    make_all(recipes, fresh.cache, interpreter, fresh.progress)
+    layers = {layer.digest: layer for image in prepared.plan.images for layer in image.layers}
+    for digest, recipe in prepared.recipes.items():
+        made = known(recipe, fresh.cache)
+        assert made is not None
+        if made.digest != digest:
+            raise VerificationError(
+                f"layer {recipe.title} came out as {made.digest}, the lock says {digest}"
+                + _difference(layers[digest], store, made.digest, fresh.cache),
+                hint="if this lockship is another version than the one that locked, lock again; otherwise report it",
+            )
+
+
+def _difference(layer: Layer, store: Layout, made: Digest, cache: Cache) -> str:
+    """The first path and field that differ, where the store still has the old bytes."""
+    path = cache.blob(made)
+    if path is None or not store.has_blob(layer.digest):
+        return ""
+    try:
+        with path.open("rb") as new:
+            found = first_difference(store.read_blob(layer.digest), iter(lambda: new.read(1 << 20), b""))
+    except (StoreError, VerificationError):
+        return ""
+    return f": {found}" if found else ""
+
+
+def _compare_stored(plan: Plan, store: Store, stored: Digest) -> None:
+    if stored == plan.descriptor.digest:
+        return
+    raise VerificationError(
+        f"{plan.facts.name}:{plan.facts.version} in the store is {stored}, the sources give {plan.descriptor.digest}",
+        hint="`lockship plan` shows what differs between the two",
+    )
+
+
+def _descriptors(plan: Plan) -> list[Descriptor]:
+    found = {plan.descriptor.digest: plan.descriptor}
+    for image in plan.images:
+        found[image.descriptor.digest] = image.descriptor
+        found[image.config_descriptor.digest] = image.config_descriptor
+        for layer in image.layers:
+            found[layer.digest] = layer.descriptor
+    return list(found.values())
+
+
+def _read_whole(store: Store, descriptor: Descriptor) -> None:
+    """Reading verifies."""
+    for _ in store.read_blob(descriptor.digest):
+        pass
