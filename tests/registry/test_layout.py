@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,8 +15,11 @@ import pytest
 
 from builder.content import Digest
 from builder.errors import StoreError, VerificationError
+from builder.layers import tar
+from builder.project import Project
 from builder.registry.layout import Layout
-from tests.support.images import blob, put_blob, small_image
+from tests.support.images import blob, put_blob, put_image, small_image
+from tests.support.layers import put_layer
 from tests.support.require import need
 
 
@@ -305,3 +309,46 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], env=environ, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def run(*argv: str) -> str:
+    need(argv[0], shutil.which(argv[0]), "is not installed")
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_other_tools_read_it(store: Layout, tmp_path: Path) -> None:
+    layers = [
+        put_layer(
+            store, "deb", [tar.file("usr/bin/x", b"#!/bin/sh\n", 0o755), tar.symlink("bin", "usr/bin")], ("x", "1")
+        ),
+        put_layer(store, "model", [tar.file("app/model.bin", bytes(100_000))], ("model", ""), compress=False),
+        put_layer(store, "code", [tar.file("app/é.py", b"print(1)\n")], ("code", "")),
+    ]
+    project = Project(name="churn", version="1.0")
+    plan = put_image(store, project, layers, tag="1.0")
+    reference = f"oci:{store.root}:1.0"
+    inspected = json.loads(run("skopeo", "inspect", reference))
+    assert inspected["Layers"] == [layer.digest for layer in layers]
+    run("skopeo", "copy", "-q", reference, f"dir:{tmp_path / 'copy'}")
+    for layer in layers:
+        assert Digest.of((tmp_path / "copy" / layer.digest.hex).read_bytes()) == layer.digest
+    assert (tmp_path / "copy/manifest.json").read_bytes() == plan.images[0].manifest
+    run("umoci", "unpack", "--rootless", "--image", f"{store.root}:1.0", str(tmp_path / "bundle"))
+    assert (tmp_path / "bundle/rootfs/app/é.py").read_bytes() == b"print(1)\n"
+    assert (tmp_path / "bundle/rootfs/bin").readlink() == Path("usr/bin")
+    assert json.loads((tmp_path / "bundle/config.json").read_bytes())["process"]["user"]["uid"] == 65532
+    run("umoci", "gc", "--layout", str(store.root))
+    assert all(store.has_blob(layer.digest) for layer in layers)
+
+
+def test_what_another_tool_writes_is_read(store: Layout, tmp_path: Path) -> None:
+    layer = put_layer(store, "code", [tar.file("app/a.py", b"")], ("code", ""))
+    put_image(store, Project(name="churn", version="1.0"), [layer], tag="1.0")
+    run("skopeo", "copy", "-q", f"oci:{store.root}:1.0", f"oci:{tmp_path / 'other'}:copied")
+    other = Layout(tmp_path / "other")
+    found = other.manifest("copied")
+    assert found is not None
+    assert [part["digest"] for part in json.loads(found.data)["layers"]] == [layer.digest]
+    assert b"".join(other.read_blob(layer.digest)) == b"".join(store.read_blob(layer.digest))

@@ -1,0 +1,1 @@
+"""Layers to images: manifests, configurations and indexes as pure functions of values."""

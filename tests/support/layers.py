@@ -1,0 +1,44 @@
+"""Real layers from a handful of entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder.content import CHUNK, Digest
+from builder.layers import tar
+from builder.layers.encode import encode
+from builder.layers.recipe import Layer
+from builder.registry.store import Store
+
+
+class _Buffer:
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> None:
+        self.data += data
+
+
+def layer_of(
+    kind: str, entries: Iterable[tar.Entry], *holds: tuple[str, str], compress: bool = True
+) -> tuple[Layer, bytes]:
+    """A layer of `entries`, and its blob."""
+    sink = _Buffer()
+    encoded = encode(tar.arrange(entries), sink, compress=compress)
+    data = bytes(sink.data)
+    return Layer(kind, Digest.of(data), len(data), encoded.diff_id, holds, encoded.media_type), data
+
+
+def put_layer(
+    store: Store, kind: str, entries: Iterable[tar.Entry], *holds: tuple[str, str], compress: bool = True
+) -> Layer:
+    """A layer of `entries`, in `store`."""
+    layer, data = layer_of(kind, entries, *holds, compress=compress)
+    store.write_blob(layer.descriptor, [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)])
+    return layer
+
+
+def executable(path: str, source: Path) -> tar.Entry:
+    """The program at `source`, to run in an image."""
+    return tar.file(path, source.read_bytes(), 0o755)
