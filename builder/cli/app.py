@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,7 +18,7 @@ from builder.errors import LockshipError
 if TYPE_CHECKING:
     from builder.cli.terminal import Terminal
 
-__all__ = ["app", "main"]
+__all__ = ["app", "invoke", "main"]
 
 app = typer.Typer(
     name="lockship",
@@ -43,13 +43,16 @@ PlatformOption = Annotated[
 ]
 HERE = Path()
 
+# What the parser raises for a wrong command line; typer keeps the class to itself.
+_CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 
 def main() -> NoReturn:
     """Run the command line; never returns."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(invoke(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def invoke(arguments: list[str]) -> int:
     """Run one command and give its exit code; no exception but SystemExit from `arguments` reaches the caller."""
     from builder.cli.terminal import Terminal
 
@@ -69,6 +72,8 @@ def run(arguments: list[str]) -> int:
         # whoever read our output is gone; tell nobody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except _CommandLineError as error:
+        return terminal.usage(error.format_message())
     except Exception as error:
         return terminal.crash(error)
     return result if isinstance(result, int) else 0
@@ -78,3 +83,137 @@ def _terminal(json: bool, quiet: bool) -> Terminal:
     from builder.cli.terminal import Terminal
 
     return Terminal.from_environment(json=json, quiet=quiet)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from builder import __version__
+
+        typer.echo(f"lockship {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The folder to look at.")] = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Look at a folder and write a commented lockship.toml that fits it."""
+    from builder.cli import init as command
+
+    command.run(_terminal(json, quiet), folder)
+
+
+@app.command()
+def lock(
+    project: ProjectOption = HERE,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the lock fits its inputs. Offline.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", "-U", help="Take the newest of everything.")] = False,
+    upgrade_package: Annotated[
+        list[str] | None,
+        typer.Option("--upgrade-package", "-P", metavar="NAME", help="Take the newest of this one; may be repeated."),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Pin every dependency to a hash, and compute the layers they become."""
+    from builder.cli import lock as command
+
+    command.run(_terminal(json, quiet), project, check=check, upgrade=upgrade, packages=upgrade_package or [])
+
+
+@app.command()
+def plan(
+    project: ProjectOption = HERE,
+    platform: PlatformOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what would be built, its digest, and how it differs from what the store has. Offline."""
+    from builder.cli import plan as command
+
+    command.run(_terminal(json, quiet), project, platform or [])
+
+
+@app.command()
+def build(
+    project: ProjectOption = HERE,
+    platform: PlatformOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Build the image into the store. Prints the digest."""
+    from builder.cli import build as command
+
+    command.run(_terminal(json, quiet), project, platform or [])
+
+
+@app.command()
+def verify(
+    project: ProjectOption = HERE,
+    platform: PlatformOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Build again from the lock and the sources with a cold cache, and compare every blob."""
+    from builder.cli import verify as command
+
+    command.run(_terminal(json, quiet), project, platform or [])
+
+
+@app.command()
+def load(
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load the image into a Docker engine, building it first if needed."""
+    from builder.cli import load as command
+
+    command.load(_terminal(json, quiet), project)
+
+
+@app.command()
+def run(
+    project: ProjectOption = HERE,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Words after the project's command.")
+    ] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option("--volume", "-v", metavar="HOST:PATH[:ro]", help="Mount a folder; may be repeated."),
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Set a variable; may be repeated.")
+    ] = None,
+    publish: Annotated[
+        list[str] | None, typer.Option("--publish", "-p", metavar="HOST:PORT", help="Publish a port; may be repeated.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the project's command in a Docker engine, loading the image if needed; its exit status is ours."""
+    from builder.cli import load as command
+
+    code = command.run(
+        _terminal(False, quiet), project, arguments or [], volumes=volume or [], env=env or [], publish=publish or []
+    )
+    raise typer.Exit(code)
+
+
+@export.command("dockerfile")
+def export_dockerfile(
+    project: ProjectOption = HERE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write the build context here.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a Dockerfile that installs the same lock, for teams whose rules say `docker build`."""
+    from builder.cli import dockerfile as command
+
+    command.run(_terminal(json, quiet), project, output)

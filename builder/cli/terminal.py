@@ -5,9 +5,7 @@ from __future__ import annotations
 import json as json_module
 import os
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -92,6 +90,9 @@ class Terminal:
 
     def crash(self, error: Exception) -> int:
         """Report a bug of ours: the traceback goes into a file, not into anybody's face."""
+        import tempfile
+        import traceback
+
         with tempfile.NamedTemporaryFile("w", prefix="lockship-", suffix=".log", delete=False) as log:
             traceback.print_exception(error, file=log)
         message = f"{type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import VerificationError
-from builder.image.plan import Plan
+from builder.image.index import Plan
 from builder.layers.recipe import Layer, Recipe
 from builder.lock import debian, indexes
 from builder.lock.fetch import fetch_wheels

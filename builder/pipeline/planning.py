@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from builder import git
 from builder.content import Digest, Platform
 from builder.errors import ProjectError, StaleLockError
-from builder.image.plan import Facts, Plan, plan_image, plan_index
+from builder.image.config import Facts
+from builder.image.index import Plan, plan_index
+from builder.image.plan import plan_image
 from builder.layers import files, system, tar, venv
 from builder.layers.encode import Encoded, encode
 from builder.layers.gzip import Sink

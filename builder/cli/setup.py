@@ -1,0 +1,30 @@
+"""From the command line's words to the values that the pipeline takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.cache import Cache, cache_root
+from builder.cli.terminal import Terminal
+from builder.content import Platform
+from builder.pipeline.context import Context
+from builder.project import Project, find_project, load_project
+
+__all__ = ["context", "open_project", "platforms"]
+
+
+def context(terminal: Terminal) -> Context:
+    """This machine."""
+    return Context(Cache(cache_root(os.environ)), dict(os.environ), terminal)
+
+
+def open_project(path: Path) -> Project:
+    """The project at `path`, or in the nearest folder above it."""
+    return load_project(find_project(path))
+
+
+def platforms(names: Sequence[str]) -> tuple[Platform, ...] | None:
+    """The named platforms, or None for all."""
+    return tuple(Platform.parse(name) for name in names) or None
