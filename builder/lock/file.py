@@ -7,6 +7,7 @@ the inputs they were made from and to the layers they become. It holds no host n
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from builder.content import MEDIA_LAYER_GZIP, Digest, Platform
-from builder.errors import LockshipError, StaleLockError
+from builder.errors import LockError, LockshipError, StaleLockError
 from builder.files import write_file
 from builder.lock.pins import Artifact
 
@@ -120,7 +121,7 @@ class Lock:
 def read_lock(path: Path) -> Lock | None:
     """The lock at `path`, or None when there is none.
 
-    Raises StaleLockError for a lock that was edited, damaged, or written by a newer lockship.
+    Raises StaleLockError for a lock that was edited or damaged, LockError for one that a newer lockship wrote.
     """
     try:
         raw = path.read_bytes()
@@ -135,7 +136,7 @@ def read_lock(path: Path) -> Lock | None:
         raise StaleLockError(f"is damaged: {error}", file=path, hint=_RELOCK) from error
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
-        raise StaleLockError(
+        raise LockError(
             f"has format {version}, this lockship reads up to {FORMAT}", file=path, hint="upgrade lockship"
         )
     if version != FORMAT:
@@ -201,7 +202,8 @@ def _table(name: str, values: Mapping[str, str]) -> Iterable[str]:
     yield ""
     yield f"[{name}]"
     for key in sorted(values):
-        yield f"{_string(key)} = {_string(values[key])}"
+        bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
+        yield f"{key if bare else _string(key)} = {_string(values[key])}"
 
 
 def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
