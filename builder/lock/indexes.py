@@ -11,21 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist_filename
 
 from builder.content import CHUNK, Digest
 from builder.errors import StoreError, UsageError, VerificationError
 from builder.lock.pipconfig import boolean, pip_settings
+from builder.lock.simple import ACCEPT, Link, parse_page
 from builder.lock.web import GoneError, Login, Network, Web, origin, redacted, without_login
 
 if TYPE_CHECKING:
@@ -156,18 +151,11 @@ class IndexClient:
         return tuple(found)
 
     def _page(self, url: str, name: str, index: str) -> list[IndexFile]:
-        from pypi_simple import ACCEPT_JSON_PREFERRED
-
         try:
-            body, kind, address = self.web.page(url, ACCEPT_JSON_PREFERRED)
+            body, kind, address = self.web.page(url, ACCEPT)
         except GoneError:
             return []
-        packages = _parse(body, kind, name, address)
-        return [
-            _offered(package, index)
-            for package in packages
-            if package.project is not None and canonicalize_name(package.project) == name
-        ]
+        return [_offered(link, index) for link in _parse(body, kind, address) if _project_of(link.file) == name]
 
 
 def from_environment(environ: Mapping[str, str], *, home: Path | None = None) -> Indexes:
@@ -317,50 +305,35 @@ def _in_folder(folder: Path, name: str) -> list[IndexFile]:
 
 
 def _project_of(file: str) -> str | None:
-    with suppress(InvalidWheelFilename):
-        return parse_wheel_filename(file)[0]
-    with suppress(InvalidSdistFilename):
-        return parse_sdist_filename(file)[0]
-    return None
-
-
-def _parse(body: bytes, kind: str, name: str, address: str) -> Sequence[Any]:
-    """The packages of one page."""
-    import json
-
-    from pypi_simple import ACCEPT_JSON_ONLY, ProjectPage, UnsupportedRepoVersionError
-
-    media, _, parameters = kind.partition(";")
+    """The package that a file belongs to, by its name; None for what is neither wheel nor sdist."""
+    if file.endswith(".whl"):
+        return canonicalize_name(file.partition("-")[0])
     try:
-        if media.strip().lower() == ACCEPT_JSON_ONLY:
-            return ProjectPage.from_json_data(json.loads(body), address).packages
-        if media.strip().lower() in ("text/html", "application/vnd.pypi.simple.v1+html"):
-            charset = parameters.partition("charset=")[2].strip(" \"'") or None
-            return ProjectPage.from_html(name, body, address, charset).packages
-    except UnsupportedRepoVersionError as error:
-        raise StoreError(f"{redacted(address)} speaks a newer version of the simple API") from error
-    except (ValueError, TypeError, LookupError) as error:
-        raise StoreError(
-            f"{redacted(address)} answered a page that is not understood ({type(error).__name__})",
-            hint="is this the address of a simple index? it often ends in /simple",
-        ) from error
-    raise StoreError(
-        f"{redacted(address)} answered {media or 'no media type'}, not a page of an index",
-        hint="is this the address of a simple index? it often ends in /simple",
-    )
+        return parse_sdist_filename(file)[0]
+    except InvalidSdistFilename:
+        return None
 
 
-def _offered(package: Any, index: str) -> IndexFile:
+def _parse(body: bytes, kind: str, address: str) -> Sequence[Link]:
+    hint = "is this the address of a simple index? it often ends in /simple"
+    try:
+        return parse_page(body, kind, address)
+    except TypeError as error:
+        raise StoreError(f"{redacted(address)} answered {error}, not a page of an index", hint=hint) from error
+    except (ValueError, LookupError) as error:
+        raise StoreError(f"{redacted(address)} answered a page that is not understood", hint=hint) from error
+
+
+def _offered(link: Link, index: str) -> IndexFile:
     digest = None
     with suppress(VerificationError):
-        if hexadecimal := package.digests.get("sha256"):
-            digest = Digest.from_hex(hexadecimal.lower())
+        digest = Digest.from_hex(link.sha256)
     return IndexFile(
-        file=package.filename,
-        url=without_login(package.url),
+        file=link.file,
+        url=without_login(link.url),
         digest=digest,
-        size=package.size,
-        yanked=package.is_yanked,
-        requires_python=package.requires_python or "",
+        size=link.size,
+        yanked=link.yanked,
+        requires_python=link.requires_python,
         index=index,
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["GoneError", "StoppedError", "Network", "Stop", "Web", "origin", "redacted", "without_login"]
+__all__ = ["GoneError", "Network", "Stop", "StoppedError", "Web", "origin", "redacted", "without_login"]
 
 PAGE_LIMIT: Final = 128 << 20  # bytes of one index page held in memory
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -282,7 +282,7 @@ class Web:
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
         """One GET, streaming, redirects followed, credentials sent only to the origins they belong to.
 
-        Raises GoneError, StoreError (credentials, other refusals), httpx.TransportError, or what `retrying` understands.
+        Raises GoneError, StoreError (credentials, other refusals), or what `retrying` understands.
         """
         address = without_login(url)
         for _ in range(MAX_REDIRECTS):
