@@ -259,6 +259,19 @@ class Web:
 
         return self.retrying(url, fetch)
 
+    def size(self, url: str) -> int:
+        """How many bytes a file has, by its answer's header; 0 when the server doesn't tell."""
+
+        def ask() -> int:
+            with self.get(url, {"Accept-Encoding": "identity"}) as response:
+                length = response.headers.get("content-length", "")
+                return int(length) if length.isdigit() else 0
+
+        try:
+            return self.retrying(url, ask)
+        except GoneError:
+            return 0
+
     def retrying(self, url: str, attempt: Callable[[], T], *, what: str = "") -> T:
         """`attempt`, again after a pause while it fails as networks do; then StoreError naming `what` and the host."""
         import httpx

@@ -17,7 +17,18 @@ from builder.errors import ResolutionError
 from builder.lock.indexes import IndexFile
 from builder.lock.pins import Pin, Target
 
-__all__ = ["choose", "files_of", "find_sdist", "fits", "listed", "platform_tags", "target_tags"]
+__all__ = [
+    "admits",
+    "choose",
+    "files_of",
+    "files_of_version",
+    "find_sdist",
+    "fits",
+    "listed",
+    "platform_tags",
+    "target_tags",
+    "version_of",
+]
 
 _SHOWN = 12  # file names in one message
 # the C library of the older names (PEP 513, 571, 599)
@@ -76,8 +87,14 @@ def files_of(pin: Pin, files: Iterable[IndexFile]) -> tuple[IndexFile, ...]:
     return tuple(
         file
         for file in files
-        if (file.digest is None or file.digest in pin.hashes) and _version_of(file.file) == _version(pin.version)
+        if (file.digest is None or file.digest in pin.hashes) and version_of(file.file) == _version(pin.version)
     )
+
+
+def files_of_version(version: str, files: Iterable[IndexFile]) -> list[str]:
+    """The names of all files of one version."""
+    wanted = _version(version)
+    return sorted({file.file for file in files if version_of(file.file) == wanted})
 
 
 def choose(pin: Pin, files: Sequence[IndexFile], target: Target) -> IndexFile:
@@ -88,7 +105,7 @@ def choose(pin: Pin, files: Sequence[IndexFile], target: Target) -> IndexFile:
     best: IndexFile | None = None
     best_rank = None
     for file in files_of(pin, files):
-        rank = _rank(file.file, target) if file.is_wheel and _admits(file.requires_python, target) else None
+        rank = _rank(file.file, target) if file.is_wheel and admits(file.requires_python, target) else None
         if rank is None:
             continue
         # among equals the first index wins; a file that its author withdrew comes last
@@ -107,8 +124,7 @@ def find_sdist(pin: Pin, files: Iterable[IndexFile]) -> IndexFile | None:
 
 def _none_fits(pin: Pin, files: Sequence[IndexFile], target: Target) -> ResolutionError:
     wanted = f"{target.platform} (Python {target.python}, glibc {target.glibc})"
-    version = _version(pin.version)
-    there = sorted({file.file for file in files if _version_of(file.file) == version})
+    there = files_of_version(pin.version, files)
     known = files_of(pin, files)
     if there and not known:
         return ResolutionError(
@@ -132,7 +148,8 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _admits(requires_python: str, target: Target) -> bool:
+def admits(requires_python: str, target: Target) -> bool:
+    """Whether a file's Requires-Python admits the image's Python."""
     if not requires_python:
         return True
     try:
@@ -148,7 +165,8 @@ def _version(text: str) -> Version | None:
         return None
 
 
-def _version_of(file: str) -> Version | None:
+def version_of(file: str) -> Version | None:
+    """The version in a file's name; None for what is neither wheel nor sdist."""
     try:
         return parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
     except (InvalidWheelFilename, InvalidSdistFilename):
