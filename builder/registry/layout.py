@@ -23,6 +23,7 @@ from builder.content import CHUNK, MEDIA_INDEX, Descriptor, Digest, canonical_js
 from builder.errors import RefusedError, StoreError, VerificationError
 from builder.files import write_file
 from builder.registry.manifests import MAX_MANIFEST, describe, is_descriptor, parse_manifest
+from builder.registry.reference import full_name
 from builder.registry.store import Manifest
 
 __all__ = ["Layout"]
@@ -187,7 +188,7 @@ class Layout:
                         f"{tag!r} is taken: it is {known['digest']}, not {descriptor.digest}",
                         hint="a version never changes; give this one a version of its own",
                     )
-            names = {_REF: tag} | ({_IMAGE_NAME: f"{_familiar(self._name)}:{tag}"} if self._name else {})
+            names = {_REF: tag} | ({_IMAGE_NAME: f"{full_name(self._name)}:{tag}"} if self._name else {})
             entries[:] = [known for known in entries if _tag_of(known) != tag]
             entries.append(entry | {"annotations": entry.get("annotations", {}) | names})
 
@@ -366,14 +367,6 @@ class Layout:
 def _tag_of(entry: dict[str, Any]) -> str | None:
     tag = entry.get("annotations", {}).get(_REF)
     return tag if isinstance(tag, str) else None
-
-
-def _familiar(name: str) -> str:
-    """A name as engines complete it: ``churn`` is ``docker.io/library/churn``."""
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,3 +45,18 @@ def put_layer(
 def executable(path: str, source: Path) -> tar.Entry:
     """The program at `source`, to run in an image."""
     return tar.file(path, source.read_bytes(), 0o755)
+
+
+def host_programs(*names: str) -> list[tar.Entry]:
+    """Programs of this machine with the libraries they need: enough to run something in an engine."""
+    entries = {}
+    for name in names:
+        found = shutil.which(name)
+        assert found is not None, name
+        program = Path(found).resolve()
+        listing = subprocess.run(["ldd", str(program)], check=True, capture_output=True, text=True).stdout
+        entries[f"bin/{name}"] = executable(f"bin/{name}", program)
+        for library in re.findall(r"(/\S+) \(0x", listing):
+            path = library.lstrip("/")
+            entries[path] = executable(path, Path(library))
+    return list(entries.values())
