@@ -1,25 +1,29 @@
-"""Many layers at once: a pool of processes, largest first."""
+"""Many layers at once: a few worker processes, largest layer first."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Self
 
 from builder.cache import Cache
-from builder.errors import LockError
+from builder.errors import LockError, LockshipError
 from builder.layers.bytecode import Interpreter
 from builder.layers.make import known, make
 from builder.layers.recipe import Layer, Recipe
-from builder.progress import Progress
+from builder.layers.worker import Job, receive, send
+from builder.progress import Progress, Task
 
 __all__ = ["make_all", "workers"]
 
 
 def workers() -> int:
-    """How many processes fit this machine: the processors this one may use."""
+    """How many processes fit this machine: the processors that this one may use."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -38,49 +42,97 @@ def make_all(
             done[recipe.key] = layer
         else:
             todo[recipe.key] = recipe
-    if not todo:
-        return done
     ordered = sorted(todo.values(), key=lambda recipe: _weight(recipe, cache), reverse=True)
-    with progress.task("layers", len(ordered), unit="layers") as task:
+    if not ordered:
+        return done
+    with progress.task("making layers", len(ordered), unit="layers") as task:
         if len(ordered) == 1 or workers() == 1:
             for recipe in ordered:
                 done[recipe.key] = make(recipe, cache.root, interpreter)
                 task.advance(1)
-            return done
-        # forkserver: this process may have threads, and a fork of it could deadlock in a child
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([make.__module__])
-        with ProcessPoolExecutor(min(workers(), len(ordered)), mp_context=context, initializer=_quiet) as pool:
-            futures = {pool.submit(make, recipe, cache.root, interpreter): recipe for recipe in ordered}
-            for future in futures:
-                future.add_done_callback(lambda _: task.advance(1))
-            try:
-                _collect(futures, done)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        else:
+            done.update(_in_parallel(ordered, cache, interpreter, task))
     return done
 
 
-def _collect(futures: Mapping[Future[Layer], Recipe], done: dict[str, Layer]) -> None:
-    finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    try:
-        for future in finished:
-            done[futures[future].key] = future.result()
-    except BrokenProcessPool as error:
-        raise LockError(
-            "a worker process died while making layers", hint="was it out of memory? run the command again"
-        ) from error
+def _in_parallel(
+    ordered: Iterable[Recipe], cache: Cache, interpreter: Interpreter | None, task: Task
+) -> Mapping[str, Layer]:
+    queue = deque(ordered)  # its popleft is atomic
+    done: dict[str, Layer] = {}
+    running: list[_Worker] = []
+
+    def work() -> None:
+        with _Worker() as worker:
+            running.append(worker)
+            while queue:
+                try:
+                    recipe = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    done[recipe.key] = worker.run((recipe, cache.root, interpreter))
+                except BaseException:
+                    queue.clear()  # the first failure ends the rest
+                    raise
+                task.advance(1)
+
+    count = min(workers(), len(queue))
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(work) for _ in range(count)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            queue.clear()
+            for worker in running:
+                worker.stop()
+            raise
+    return done
+
+
+class _Worker:
+    """A child that makes one layer after another."""
+
+    def __enter__(self) -> Self:
+        # the child looks for modules where this process does, however that came to be
+        program = f"import sys; sys.path[:] = {sys.path!r}; from builder.layers.worker import serve; serve()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+    def run(self, job: Job) -> Layer:
+        """Make one layer; raises what making it raised."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            send(self._process.stdin, job)  # type: ignore[arg-type]
+            answer = receive(self._process.stdout)  # type: ignore[arg-type]
+        except (EOFError, OSError) as error:
+            raise LockError(
+                f"a worker process died while making {job[0].title}",
+                hint="was it out of memory? run the command again",
+            ) from error
+        if isinstance(answer, LockshipError):
+            raise answer
+        assert isinstance(answer, Layer)
+        return answer
+
+    def stop(self) -> None:
+        """End the child now; its half-written blob goes with it."""
+        with suppress(OSError):
+            self._process.terminate()
 
 
 def _weight(recipe: Recipe, cache: Cache) -> int:
     """Roughly how long it takes: the bytes that go in."""
-    paths: Sequence[object] = [cache.blob(part.artifact) for part in recipe.parts if part.artifact]
-    return sum(path.stat().st_size for path in paths if hasattr(path, "stat"))
-
-
-def _quiet() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone decides what it means."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    paths = (cache.blob(part.artifact) for part in recipe.parts if part.artifact)
+    return sum(path.stat().st_size for path in paths if path is not None)

@@ -20,7 +20,7 @@ from builder.lock.pins import Artifact
 from builder.pipeline.context import Context, host_platform
 from builder.project import Project
 
-__all__ = ["interpreter_for", "minor", "refuse_clashes", "wheel_and_deb_recipes"]
+__all__ = ["interpreter_debs", "interpreter_for", "minor", "refuse_clashes", "wheel_and_deb_recipes"]
 
 # What python needs to start and to compile: its two minimal packages and the libraries those are linked with.
 _INTERPRETER = re.compile(r"(lib)?python3\.\d+-minimal|libc6|libexpat1|zlib1g|libcrypt1|libgcc-s1")
@@ -52,7 +52,7 @@ def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Ite
     if not any(_compiles(recipe) and not _made(recipe, context) for recipe in recipes):
         return None
     host = host_platform()
-    debs = _interpreter_debs(lock, host)
+    debs = _interpreter_of(lock, host)
     if host is None or not debs:
         raise LockError(
             "byte code is compiled by the base's own python, which doesn't run on this machine",
@@ -86,11 +86,16 @@ def _made(recipe: Recipe, context: Context) -> bool:
     return layer is not None and context.cache.blob(layer.digest) is not None
 
 
-def _interpreter_debs(lock: Lock, host: Platform | None) -> tuple[Artifact, ...]:
+def interpreter_debs(debs: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """Those of `debs` that python needs to start and to compile."""
+    return tuple(one for one in debs if _INTERPRETER.fullmatch(one.name))
+
+
+def _interpreter_of(lock: Lock, host: Platform | None) -> tuple[Artifact, ...]:
     for locked in lock.platforms:
         if locked.platform == host:
-            return tuple(one for one in locked.debs if _INTERPRETER.fullmatch(one.name))
-    return () if host is None else tuple(lock.interpreters.get(host, ()))
+            return interpreter_debs(locked.debs)
+    return () if host is None else interpreter_debs(lock.interpreters.get(host, ()))
 
 
 def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
