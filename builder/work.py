@@ -42,23 +42,31 @@ def make_all(
             done[recipe.key] = layer
         else:
             todo[recipe.key] = recipe
-    ordered = sorted(todo.values(), key=lambda recipe: _weight(recipe, cache), reverse=True)
-    if not ordered:
+    if not todo:
         return done
-    with progress.task("making layers", len(ordered), unit="layers") as task:
-        if len(ordered) == 1 or workers() == 1:
-            for recipe in ordered:
+    groups = _groups(todo.values(), cache)
+    with progress.task("making layers", len(todo), unit="layers") as task:
+        if len(groups) == 1 or workers() == 1:
+            for recipe in (recipe for group in groups for recipe in group):
                 done[recipe.key] = make(recipe, cache.root, interpreter)
                 task.advance(1)
         else:
-            done.update(_in_parallel(ordered, cache, interpreter, task))
+            done.update(_in_parallel(groups, cache, interpreter, task))
     return done
 
 
+def _groups(recipes: Iterable[Recipe], cache: Cache) -> list[list[Recipe]]:
+    """One package's layers for all platforms together (they share byte code), the largest package first."""
+    groups: dict[tuple[tuple[str, str], ...], list[Recipe]] = {}
+    for recipe in recipes:
+        groups.setdefault(tuple((part.kind, part.name) for part in recipe.parts), []).append(recipe)
+    return sorted(groups.values(), key=lambda group: sum(_weight(one, cache) for one in group), reverse=True)
+
+
 def _in_parallel(
-    ordered: Iterable[Recipe], cache: Cache, interpreter: Interpreter | None, task: Task
+    groups: Iterable[list[Recipe]], cache: Cache, interpreter: Interpreter | None, task: Task
 ) -> Mapping[str, Layer]:
-    queue = deque(ordered)  # its popleft is atomic
+    queue = deque(groups)  # its popleft is atomic
     done: dict[str, Layer] = {}
     running: list[_Worker] = []
 
@@ -67,15 +75,16 @@ def _in_parallel(
             running.append(worker)
             while queue:
                 try:
-                    recipe = queue.popleft()
+                    group = queue.popleft()
                 except IndexError:
                     return
-                try:
-                    done[recipe.key] = worker.run((recipe, cache.root, interpreter))
-                except BaseException:
-                    queue.clear()  # the first failure ends the rest
-                    raise
-                task.advance(1)
+                for recipe in group:
+                    try:
+                        done[recipe.key] = worker.run((recipe, cache.root, interpreter))
+                    except BaseException:
+                        queue.clear()  # the first failure ends the rest
+                        raise
+                    task.advance(1)
 
     count = min(workers(), len(queue))
     with ThreadPoolExecutor(count) as pool:
@@ -97,9 +106,7 @@ class _Worker:
     def __enter__(self) -> Self:
         # the child looks for modules where this process does, however that came to be
         program = f"import sys; sys.path[:] = {sys.path!r}; from builder.layers.worker import serve; serve()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,12 +1,16 @@
 """Byte code by the image's own interpreter, run on this machine from the unpacked base.
 
-The files are unchecked hash-based ones (PEP 552): no time in them, never looked at again. One process compiles the
-modules of one package in sorted order and nothing else, so that what it writes is a function of that package and
-the interpreter (`marshal` notes which objects are shared, and a process that did other work may share others).
+The files are unchecked hash-based ones (PEP 552): no time in them, never looked at again.
+
+`marshal` tells on the process that it runs in. It marks every object with more than one reference, wherever that
+reference comes from; so each object is held once more while it is written, and all are marked. And it marks strings
+that are interned; those of one character are shared by the whole process and interned when the first module uses them
+as a name, so all of them are interned beforehand. What is left depends on the module and its path alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -27,6 +31,20 @@ import sys
 from _frozen_importlib_external import _code_to_hash_pyc, _RAW_MAGIC_NUMBER
 from _imp import source_hash
 read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
+shared = [sys.intern(chr(one)) for one in range(256)] + [sys.intern("")]
+def hold(code, held):
+    held += (code.co_filename, code.co_name, code.co_qualname, code.co_linetable, code.co_exceptiontable)
+    held += (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
+    hold_all(code.co_consts, held)
+def hold_all(constants, held):
+    held.append(constants)
+    for one in constants:
+        held.append(one)
+        if type(one) is tuple or type(one) is frozenset:
+            hold_all(one, held)
+        elif type(one) is CODE:
+            hold(one, held)
+CODE = type(hold.__code__)
 def frame():
     size = read(4)
     return read(int.from_bytes(size, "little")) if size else None
@@ -39,8 +57,9 @@ for path, source in jobs:
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         data = b""
     else:
+        hold(code, held := [])
         data = bytes(_code_to_hash_pyc(code, source_hash(_RAW_MAGIC_NUMBER, source), False))
-        code = None
+        code = held = None
     write(len(data).to_bytes(4, "little"))
     write(data)
 """
@@ -81,6 +100,19 @@ class Interpreter:
         Raises LockError when the interpreter can't be run here.
         """
         ordered = sorted(sources)
+        found = dict.fromkeys((path for path, _ in ordered), b"")
+        marks = {path: (self, path, hashlib.sha256(source).digest()) for path, source in ordered}
+        remembered = {path: _last[mark] for path, mark in marks.items() if mark in _last}
+        found.update(remembered)
+        found.update(self._run([one for one in ordered if one[0] not in remembered]))
+        _last.clear()
+        _last.update({marks[path]: code for path, code in found.items()})
+        return {path: code for path, code in found.items() if code}
+
+    def _run(self, ordered: Sequence[tuple[str, bytes]]) -> Mapping[str, bytes]:
+        """Byte code by path, empty for what doesn't compile, from one process."""
+        if not ordered:
+            return {}
         request = b"".join(
             piece
             for path, source in ordered
@@ -100,6 +132,10 @@ class Interpreter:
 
 _HINT: Final = "set `bytecode = false` under [python], or build on Linux on one of the project's platforms"
 
+# What the last package compiled to. The wheels of one release for several platforms hold nearly the same modules, and
+# what a module compiles to depends on nothing but itself and its path.
+_last: Final[dict[tuple[Interpreter, str, bytes], bytes]] = {}
+
 
 def _answers(sources: Sequence[tuple[str, bytes]], output: bytes) -> list[tuple[str, bytes]]:
     found = []
@@ -107,7 +143,6 @@ def _answers(sources: Sequence[tuple[str, bytes]], output: bytes) -> list[tuple[
     for path, _ in sources:
         (size,) = _FRAME.unpack_from(output, offset)
         offset += _FRAME.size
-        if size:
-            found.append((path, output[offset : offset + size]))
+        found.append((path, output[offset : offset + size]))
         offset += size
     return found
