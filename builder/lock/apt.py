@@ -183,8 +183,8 @@ class Apt:
         """Choose these versions where the repositories still have them (apt_preferences(5))."""
         self._preferences("keep", [(one.name, f"version {one.version}", 990) for one in keep])
 
-    def update(self) -> None:
-        """Fetch the indexes, signatures checked.
+    def update(self, *, only_debian: bool = False) -> None:
+        """Fetch the indexes, signatures checked; with `only_debian`, pass over what others serve beside Debian.
 
         Raises VerificationError when a signature or hash is wrong or missing, StoreError when a repository can't be
         reached, LockError when it doesn't have the suite.
@@ -193,10 +193,11 @@ class Apt:
         # apt goes on, with a warning, when an index could not be had: here that is the end
         if done.returncode or re.search(r"^(?:W: (?:Failed|Some index|GPG)|E: )", done.stderr, re.MULTILINE):
             raise _update_error(done.stderr)
-        self._only_debian()
+        if only_debian:
+            self._pass_over_others()
 
-    def _only_debian(self) -> None:
-        """Others may serve a suite of the same name from the machine's sources; they don't make a Debian base."""
+    def _pass_over_others(self) -> None:
+        """Not everybody who serves a suite of that name to this machine makes a Debian base."""
         origins = {
             match[1].strip()
             for path in (self.folder / "lists").glob("*Release")
@@ -204,7 +205,7 @@ class Apt:
         }
         if "Debian" in origins:
             others = sorted(origins - {"Debian", ""})
-            self._preferences("origin", [("*", f'release o="{name}"', -1) for name in others])
+            self._preferences("origin", [("*", f"release o={name.replace(',', '?')}", -1) for name in others])
 
     def _preferences(self, name: str, pins: Sequence[tuple[str, str, int]]) -> None:
         text = "\n".join(f"Package: {what}\nPin: {pin}\nPin-Priority: {score}\n" for what, pin, score in pins)
@@ -227,7 +228,7 @@ class Apt:
 
     def closure(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """(name, version) of `names` and all they need on an empty system; raises ResolutionError."""
-        done = self._run(["apt-get", "install", "-s", "-qq", "--", *names])
+        done = self._run(["apt-get", "install", "-s", "-q", "--", *names])
         if done.returncode:
             raise ResolutionError(f"these packages don't go together: {_explained(done)}")
         return re.findall(r"^Inst (\S+?)(?::\w+)? \((\S+) ", done.stdout, re.MULTILINE)

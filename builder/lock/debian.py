@@ -91,7 +91,7 @@ def resolve_base(
         list_file, parts = apt.host_sources
         apt.use(sources.choose(suite, image.sources, root=root, list_file=list_file, parts=parts, progress=progress))
         apt.prefer(keep)
-        apt.update()
+        apt.update(only_debian=not image.sources)
         roots = _ROOTS[:1] if interpreter_only else (*_ROOTS, *image.packages)
         roots = tuple(dict.fromkeys(name.format(python) for name in roots))
         alone = () if interpreter_only else _ALONE
