@@ -107,7 +107,7 @@ class GzipEncoder:
         """
         self._flush()
         footer = stream.crc32.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
-        if size <= _AT_ONCE and stream.compressed_size <= _AT_ONCE:
+        if 0 < size <= _AT_ONCE and stream.compressed_size <= _AT_ONCE:
             member = _HEADER + b"".join(stream.open()) + footer
             if (whole := _inflate_member(member, size)) is not None:
                 self._tar.update(whole)
@@ -160,10 +160,11 @@ def inflated(stream: Deflated, size: int) -> Iterable[bytes]:
 def _inflate_member(member: bytes, size: int) -> bytearray | None:
     """What a whole member inflates to, or None when it must be looked at more closely.
 
-    libdeflate checks the CRC and the size right behind the stream's end, so a member that passes has nothing left
-    over, unless the stream ends in what looks like a footer of its own.
+    libdeflate checks the CRC and the size right behind the stream's end and passes over what follows. So a member
+    that passes has nothing left over if the footer is found nowhere but at its very end.
     """
-    if member[-16:-8] == member[-8:]:
+    # `size` is not 0: the library takes that for a file it need not look into
+    if member.find(member[-8:]) != len(member) - 8:
         return None
     try:
         data = deflate.gzip_decompress(member, size)

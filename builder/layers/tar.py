@@ -5,8 +5,8 @@ The rules, fixed by golden tests:
 
 - owner and group are numbers, names are empty, device numbers are zero, the time is `MTIME`;
 - a path that is ASCII and fits `name`, or `prefix` and `name`, is plain USTAR;
-- everything else (long or non-ASCII names, sizes of 8 GiB and more, extended attributes) gets one PAX header
-  before the entry, its records sorted by key.
+- everything else (long or non-ASCII names, sizes of 8 GiB and more, owners past 2,097,151, extended attributes)
+  gets one PAX header before the entry, its records sorted by key.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ END: Final = bytes(2 * BLOCK)
 MTIME: Final = 315619200
 
 _MAX_USTAR_SIZE: Final = 0o77777777777
+_MAX_USTAR_ID: Final = 0o7777777
 
 
 class Kind(Enum):
@@ -163,11 +164,17 @@ def header(entry: Entry) -> bytes:
     if len(link) > 100 or not link.isascii():
         records["linkpath"] = link
         link = _ascii(link)[:100]
-    size = entry.size
-    if size > _MAX_USTAR_SIZE:
-        records["size"] = b"%d" % size
-        size = 0
-    block = _ustar(split, entry.kind.value, entry.mode, entry.uid, entry.gid, size, link)
+    numbers = {
+        "size": (entry.size, _MAX_USTAR_SIZE),
+        "uid": (entry.uid, _MAX_USTAR_ID),
+        "gid": (entry.gid, _MAX_USTAR_ID),
+    }
+    fields = {}
+    for key, (value, limit) in numbers.items():
+        fields[key] = value if value <= limit else 0
+        if value > limit:
+            records[key] = b"%d" % value
+    block = _ustar(split, entry.kind.value, entry.mode, fields["uid"], fields["gid"], fields["size"], link)
     if not records:
         return block
     body = b"".join(_pax_record(key, records[key]) for key in sorted(records))
