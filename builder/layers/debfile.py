@@ -16,16 +16,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, Protocol, cast
 
 from builder.content import CHUNK
 from builder.errors import ArtifactError
 
-__all__ = ["Member", "control", "members"]
+__all__ = ["Member", "Reader", "control", "members"]
 
 _AR: Final = b"!<arch>\n"
 _CONTROL_LIMIT: Final = 64 << 20  # bytes, of all control files together
 _XATTR: Final = "SCHILY.xattr."
+
+
+class Reader(Protocol):
+    """Gives bytes in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Member:
     size: int
     link: str
     xattrs: tuple[tuple[str, bytes], ...]
-    read: IO[bytes] | None
+    read: Reader | None
 
 
 def control(path: Path, what: str) -> dict[str, bytes]:
@@ -73,10 +80,23 @@ def members(path: Path, what: str) -> Iterator[Member]:
                 for key, value in sorted(info.pax_headers.items())
                 if key.startswith(_XATTR)
             )
-            read = archive.extractfile(info) if info.isreg() else None
+            content = archive.extractfile(info) if info.isreg() else None
+            read = None if content is None else _Guarded(content, what)
             yield Member(
                 info.name, info.type, info.mode & 0o7777, info.uid, info.gid, info.size, info.linkname, xattrs, read
             )
+
+
+class _Guarded:
+    """A member's bytes: whoever reads them gets our errors too."""
+
+    def __init__(self, content: IO[bytes], what: str) -> None:
+        self._content = content
+        self._what = what
+
+    def read(self, size: int, /) -> bytes:
+        with _readable(self._what):
+            return self._content.read(size)
 
 
 class _Header(tarfile.TarInfo):

@@ -7,11 +7,12 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from builder.cache import storage_error
 from builder.content import CHUNK
 from builder.errors import ArtifactError
+from builder.layers.debfile import Reader
 
 __all__ = ["Spool"]
 
@@ -25,7 +26,7 @@ class Spool:
         self._left = memory
         self._file: _Unnamed | None = None
 
-    def keep(self, read: IO[bytes], size: int) -> bytes | Callable[[], Iterator[bytes]]:
+    def keep(self, read: Reader, size: int) -> bytes | Callable[[], Iterator[bytes]]:
         """The next `size` bytes of `read` as an entry's content; raises ArtifactError when there are fewer."""
         if size <= self._left:
             data = read.read(size)
@@ -50,7 +51,7 @@ class _Unnamed:
         Path(name).unlink()
         self._end = 0
 
-    def append(self, read: IO[bytes], size: int) -> Callable[[], Iterator[bytes]]:
+    def append(self, read: Reader, size: int) -> Callable[[], Iterator[bytes]]:
         start = self._end
         while self._end < start + size:
             chunk = read.read(min(CHUNK, start + size - self._end))
