@@ -10,8 +10,8 @@ from pathlib import Path
 from builder.cache import Cache
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import StoreError, VerificationError
-from builder.image.diff import first_difference
 from builder.image.index import Plan
+from builder.image.layer import first_difference
 from builder.layers.make import known
 from builder.layers.recipe import Layer
 from builder.pipeline.building import build_prepared, fetch_artifacts, open_store

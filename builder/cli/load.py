@@ -1,0 +1,77 @@
+"""`lockship load` and `lockship run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.cli.build import announce
+from builder.cli.setup import context, open_project
+from builder.cli.terminal import Terminal
+from builder.deploy.run import Streams
+from builder.errors import UsageError
+from builder.pipeline import shipping
+
+__all__ = ["load", "run"]
+
+
+def load(terminal: Terminal, path: Path) -> None:
+    """Load; the image's name on stdout."""
+    loaded = shipping.load(open_project(path), context(terminal))
+    announce(terminal, loaded.built)
+    document = {"name": loaded.name, "id": loaded.image_id, "digest": loaded.built.plan.descriptor.digest}
+    terminal.result("load", document, loaded.name)
+
+
+def run(
+    terminal: Terminal,
+    path: Path,
+    arguments: Sequence[str],
+    *,
+    volumes: Sequence[str],
+    env: Sequence[str],
+    publish: Sequence[str],
+) -> int:
+    """Run; the exit status of the project's command."""
+    return shipping.run(
+        open_project(path),
+        context(terminal),
+        arguments,
+        streams=Streams(stdin=sys.stdin.buffer, tty=sys.stdin.isatty() and sys.stdout.isatty()),
+        env=_variables(env),
+        volumes=[_volume(one) for one in volumes],
+        ports=dict(_port(one) for one in publish),
+    )
+
+
+def _variables(words: Sequence[str]) -> Mapping[str, str]:
+    """``NAME=VALUE``, or ``NAME`` for the value it has here, as docker has it."""
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not name:
+            raise UsageError(f"--env {word!r}: NAME=VALUE is expected")
+        if sign:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _volume(word: str) -> str:
+    """A relative folder of this machine made absolute; an engine knows nothing of our working directory."""
+    here, colon, rest = word.partition(":")
+    if not colon or not rest.startswith("/"):
+        raise UsageError(f"--volume {word!r}: HOST:/PATH or HOST:/PATH:ro is expected")
+    return f"{Path(here).absolute()}:{rest}"
+
+
+def _port(word: str) -> tuple[int, int]:
+    """``HOST:PORT`` as (port of the container, port of this machine)."""
+    here, _, inside = word.rpartition(":")
+    try:
+        return int(inside), int(here or inside)
+    except ValueError as error:
+        raise UsageError(f"--publish {word!r}: HOST:PORT is expected, two numbers") from error
