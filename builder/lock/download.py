@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["download"]
-
-PIECE: Final = 256 << 10  # bytes read at once; several downloads run side by side
 
 
 def download(file: IndexFile, wanted: Collection[Digest], *, web: Web, cache: Cache, task: Task) -> Digest:
@@ -130,7 +128,7 @@ class _Transfer:
             etag = response.headers.get("etag", "")
             self._etag = "" if etag.startswith("W/") else etag
             self._grow(response)
-            for chunk in response.iter_raw(PIECE):
+            for chunk in response.iter_raw():
                 self.web.stop.check()
                 self._writer.write(chunk)
                 self._show(self._writer.size)

@@ -22,42 +22,53 @@ def each(items: Sequence[T], work: Callable[[T], R], stop: Stop, *, threads: int
 
     The first exception ends the others through `stop` and is raised when they have cleaned up.
     """
+    if not items:
+        return []
     results: dict[int, R] = {}
     failures: list[BaseException] = []
     waiting = iter(enumerate(items))
     lock = threading.Lock()
+    running = min(threads, len(items))
+    over = threading.Event()
 
     def loop() -> None:
         while True:
+            stop.check()
             with lock:
-                number, item = next(waiting, (-1, None))
-            if number < 0 or item is None:
+                number, item = next(waiting, (-1, items[0]))
+            if number < 0:
                 return
-            try:
-                stop.check()
-                results[number] = work(item)
-            except StoppedError:
-                return
-            except BaseException as error:
-                with lock:
-                    failures.append(error)
-                stop.set()
-                return
+            results[number] = work(item)
 
-    # daemons: a server that doesn't answer must not keep the process alive
-    crew = [threading.Thread(target=loop, name="lockship-fetch", daemon=True) for _ in range(min(threads, len(items)))]
-    for thread in crew:
-        thread.start()
-    try:
-        for thread in crew:
-            # in slices, so that a signal is seen at once
-            while thread.is_alive() and not failures:
-                thread.join(0.2)
-    finally:
-        if failures or any(thread.is_alive() for thread in crew):
+    def crew() -> None:
+        nonlocal running
+        try:
+            loop()
+        except StoppedError:
+            pass
+        except BaseException as error:
+            with lock:
+                failures.append(error)
             stop.set()
-            for thread in crew:
-                thread.join(_PATIENCE)
+        finally:
+            with lock:
+                running -= 1
+                last = running == 0
+            if last:
+                over.set()
+
+    try:
+        for _ in range(running):
+            # daemons: a server that doesn't answer must not keep the process alive
+            threading.Thread(target=crew, name="lockship-fetch", daemon=True).start()
+        # an event and not join(): CPython takes a thread whose join() was interrupted for ended (bpo-45274);
+        # in slices, so that a signal is seen at once
+        while not over.wait(0.2) and not failures:
+            pass
+    finally:
+        if not over.is_set():
+            stop.set()
+            over.wait(_PATIENCE)
     if failures:
         raise failures[0]
     return [results[number] for number in range(len(items))]

@@ -49,6 +49,8 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str], folder: Path
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
     return Outcome(process.returncode, output.decode("utf-8", errors="replace"))
 
 

@@ -274,7 +274,7 @@ def test_credentials_from_the_environment_reach_the_index_and_nothing_else(tmp_p
     resolution = lock(project, environment(INDEX_LOGIN="ann:s3cr3t"))
     assert pins(resolution) == ["beta==2.0"]
     assert "127.0.0.1" not in render(resolution)
-    with pytest.raises(ProjectError, match="INDEX_LOGIN.* is not set") as caught:
+    with pytest.raises(ProjectError, match=r"INDEX_LOGIN.* is not set") as caught:
         lock(project, environment())
     assert caught.value.line == 1
 

@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_file(self, cut: int | None = None, ranges: bool = True) -> None:
         """The file that the path names, or the range of it that is asked for, or only its first bytes."""
-        data = (self.index.folder / unquote(self.path).rpartition("/")[2]).read_bytes()
+        data = (self.index.folder / unquote(urlsplit(self.path).path).rpartition("/")[2]).read_bytes()
         whole, start = len(data), 0
         match = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if match and ranges:
