@@ -12,8 +12,8 @@ from builder.cli.table import table
 from builder.cli.terminal import Terminal, human_size
 from builder.errors import UsageError
 from builder.lock.file import Change, Lock
-from builder.pipeline import check as check_lock
-from builder.pipeline import lock
+from builder.pipeline.checking import check as check_lock
+from builder.pipeline.locking import lock
 
 __all__ = ["run"]
 

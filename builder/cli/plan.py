@@ -11,8 +11,8 @@ from builder.cli.table import table
 from builder.cli.terminal import Terminal, human_size
 from builder.image.render import render
 from builder.image.reuse import LayerUse
-from builder.pipeline import prepare
 from builder.pipeline.comparing import Outlook, outlook
+from builder.pipeline.planning import prepare
 
 __all__ = ["run"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.cli.setup import context, open_project, platforms
 from builder.cli.terminal import Terminal, human_size
-from builder.pipeline import verify
+from builder.pipeline.verifying import verify
 
 __all__ = ["run"]
 

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import VerificationError
 from builder.image.index import Plan
-from builder.layers.recipe import Layer, Recipe
-from builder.lock import debian, indexes
-from builder.lock.fetch import fetch_wheels
-from builder.lock.pins import Artifact
+from builder.layers.recipe import Layer
 from builder.pipeline.context import Context
-from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared, prepare
 from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.store import Store
-from builder.work import make_all
 
 __all__ = ["Built", "build", "build_prepared", "open_store"]
 
@@ -61,7 +56,9 @@ def build_prepared(prepared: Prepared, context: Context, store: Store) -> Built:
     previous = store.tags().get(tag)
     missing = _missing(plan, store)
     if missing:
-        _make(prepared, context, missing)
+        from builder.pipeline.remaking import make_missing  # heavy, and needed seldom
+
+        make_missing(prepared, context, missing)
         _write(prepared, context, missing, store)
     for image in plan.images:
         store.write_blob(image.config_descriptor, [image.config])
@@ -75,55 +72,6 @@ def _missing(plan: Plan, store: Store) -> list[Layer]:
     """Layers that the store lacks, each once, in the plan's order."""
     layers = {layer.digest: layer for image in plan.images for layer in image.layers}
     return [layer for digest, layer in layers.items() if not store.has_blob(digest)]
-
-
-def _make(prepared: Prepared, context: Context, missing: Sequence[Layer]) -> None:
-    """Put the blobs of locked layers into the cache: those there already stay, the rest is fetched and made."""
-    wanted = [
-        prepared.recipes[layer.digest]
-        for layer in missing
-        if layer.digest in prepared.recipes and context.cache.blob(layer.digest) is None
-    ]
-    if not wanted:
-        return
-    fetch_artifacts(prepared, context, wanted)
-    interpreter = interpreter_for(prepared.project, prepared.lock, context, wanted)
-    made = make_all(wanted, context.cache, interpreter, context.progress)
-    expected = {recipe.key: digest for digest, recipe in prepared.recipes.items()}
-    for recipe in wanted:
-        if made[recipe.key].digest != expected[recipe.key]:
-            raise VerificationError(
-                f"layer {recipe.title} came out as {made[recipe.key].digest}, the lock says {expected[recipe.key]}",
-                hint="the lock was made by a lockship that builds layers differently; run `lockship lock`",
-            )
-
-
-def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Recipe]) -> None:
-    """Every artifact of `recipes` into the cache."""
-    digests = {part.artifact for recipe in recipes for part in recipe.parts}
-    wheels: dict[Digest, Artifact] = {}
-    for pinned in prepared.lock.platforms:
-        debs = [one for one in pinned.debs if one.digest in digests and context.cache.blob(one.digest) is None]
-        if debs:
-            debian.fetch_debs(
-                debs,
-                prepared.project.image,
-                pinned.platform,
-                context.cache,
-                root=prepared.project.root,
-                environ=context.environ,
-                progress=context.progress,
-            )
-        wheels.update({one.digest: one for one in pinned.wheels if one.digest in digests})
-    lacking = [one for one in wheels.values() if context.cache.blob(one.digest) is None]
-    if lacking:
-        fetch_wheels(
-            lacking,
-            indexes=indexes.from_environment(context.environ),
-            cache=context.cache,
-            progress=context.progress,
-            project=prepared.project,
-        )
 
 
 def _write(prepared: Prepared, context: Context, missing: Sequence[Layer], store: Store) -> None:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from builder.content import Digest, Platform, canonical_json
-from builder.errors import LockshipError, ProjectError, StaleLockError
+from builder.content import Digest, Platform
+from builder.errors import LockshipError, StaleLockError
 from builder.files import write_file
 from builder.layers.recipe import Recipe
-from builder.lock import debian, indexes, inputs, python, requirements
+from builder.lock import debian, indexes, python, requirements
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import (
     LOCK_FILE,
@@ -24,13 +24,15 @@ from builder.lock.file import (
     read_lock,
 )
 from builder.lock.pins import Artifact, Target
+from builder.pipeline.checking import fingerprints, refuse_moved
 from builder.pipeline.context import Context
-from builder.pipeline.making import interpreter_for, refuse_clashes, wheel_and_deb_recipes
+from builder.pipeline.making import interpreter_for, refuse_clashes
+from builder.pipeline.recipes import wheel_and_deb_recipes
 from builder.progress import Task
-from builder.project import Project, project_inputs
+from builder.project import Project
 from builder.work import make_all
 
-__all__ = ["LockReport", "check", "load_lock", "lock"]
+__all__ = ["LockReport", "lock"]
 
 _T = TypeVar("_T")
 _COMPILE_HOSTS: Final = (Platform("linux", "amd64"), Platform("linux", "arm64"))
@@ -45,59 +47,6 @@ class LockReport:
     written: bool
 
 
-def fingerprints(project: Project) -> dict[str, Digest]:
-    """A digest for everything that decides the lock: keys of the project file, and files by their path."""
-    facts = {key: Digest.of(canonical_json(value)) for key, value in project_inputs(project).items()}
-    return {**facts, **inputs.input_files(project)}
-
-
-def load_lock(project: Project) -> Lock:
-    """The project's lock; raises StaleLockError when there is none or an input moved since. Offline."""
-    found = read_lock(project.path(LOCK_FILE))
-    if found is None:
-        raise StaleLockError("the project has no lock", hint="run `lockship lock`", file=project.path(LOCK_FILE))
-    _refuse_moved(project, found)
-    return found
-
-
-def check(project: Project) -> None:
-    """Offline: raises StaleLockError, naming what moved, unless the lock fits its inputs."""
-    load_lock(project)
-
-
-def _refuse_moved(project: Project, found: Lock) -> None:
-    moved = _moved(found.inputs, fingerprints(project))
-    if moved:
-        raise StaleLockError(
-            f"the lock is stale: {', '.join(moved)} changed since it was written",
-            hint="run `lockship lock` and commit what it writes",
-            file=project.path(LOCK_FILE),
-        )
-    outputs = _outputs(project)
-    if moved := _moved(found.outputs, outputs):
-        raise StaleLockError(
-            f"{', '.join(moved)} changed since the lock was written",
-            hint="run `lockship lock`, which starts from what it finds there",
-            file=project.path(LOCK_FILE),
-        )
-
-
-def _moved(before: Mapping[str, Digest], after: Mapping[str, Digest]) -> list[str]:
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-
-
-def _outputs(project: Project) -> dict[str, Digest]:
-    if not project.python.requirements:
-        return {}
-    path = project.path(REQUIREMENTS_FILE)
-    try:
-        return {REQUIREMENTS_FILE: Digest.of(path.read_bytes())}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ProjectError(f"cannot read: {error.strerror}", file=path) from error
-
-
 def lock(
     project: Project, context: Context, *, upgrade: bool = False, upgrade_packages: Sequence[str] = ()
 ) -> LockReport:
@@ -109,7 +58,7 @@ def lock(
     old = _previous(project, context)
     if old is not None and not upgrade and not upgrade_packages:
         try:
-            _refuse_moved(project, old)
+            refuse_moved(project, old)
         except StaleLockError:
             pass
         else:

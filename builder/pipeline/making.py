@@ -12,36 +12,18 @@ from builder.errors import ArtifactError, LockError
 from builder.layers import deb, wheel
 from builder.layers.bytecode import Interpreter
 from builder.layers.make import known
-from builder.layers.order import BASE_LAYERS, WHEEL_LAYERS, bundle
-from builder.layers.recipe import Part, Recipe
+from builder.layers.recipe import Recipe
 from builder.lock import debian
 from builder.lock.file import Lock, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.context import Context, host_platform
+from builder.pipeline.recipes import minor, part_of
 from builder.project import Project
 
-__all__ = ["interpreter_debs", "interpreter_for", "minor", "refuse_clashes", "wheel_and_deb_recipes"]
+__all__ = ["interpreter_debs", "interpreter_for", "refuse_clashes"]
 
 # What python needs to start and to compile: its two minimal packages and the libraries those are linked with.
 _INTERPRETER = re.compile(r"(lib)?python3\.\d+-minimal|libc6|libexpat1|zlib1g|libcrypt1|libgcc-s1")
-
-
-def minor(version: str) -> str:
-    """``3.11`` of ``3.11.2``."""
-    return ".".join(version.split(".")[:2])
-
-
-def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
-    """The recipes of all locked artifacts, the base's first."""
-    code = {"bytecode": locked.bytecode} if locked.bytecode else {}
-    params = {"python": minor(locked.python), **code}
-    debs = [(_part(one, params if "python3" in one.name else {}), one.size) for one in locked.debs]
-    wheels = [(_part(one, params), one.size) for one in locked.wheels]
-    return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
-
-
-def _part(one: Artifact, params: dict[str, str]) -> Part:
-    return Part(one.kind, one.name, one.version, one.digest, one.file, params)
 
 
 def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Iterable[Recipe]) -> Interpreter | None:
@@ -106,7 +88,7 @@ def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
         path = cache.blob(one.digest)
         if path is None:
             continue
-        for target, mark in wheel.installed_paths(path, _part(one, params)).items():
+        for target, mark in wheel.installed_paths(path, part_of(one, params)).items():
             known_mark, owner = owners.setdefault(target, (mark, one))
             if owner is not one and known_mark != mark:
                 raise ArtifactError(

@@ -18,9 +18,9 @@ from builder.layers.encode import Encoded, encode
 from builder.layers.gzip import Sink
 from builder.layers.recipe import Layer, Part, Recipe
 from builder.lock.file import Lock, LockedPlatform
+from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
-from builder.pipeline.locking import load_lock
-from builder.pipeline.making import minor, wheel_and_deb_recipes
+from builder.pipeline.recipes import minor, wheel_and_deb_recipes
 from builder.project import GitVersion, Project
 
 __all__ = ["LocalLayer", "Prepared", "plan", "prepare", "resolve_version"]

@@ -14,10 +14,11 @@ from builder.image.index import Plan
 from builder.image.layer import first_difference
 from builder.layers.make import known
 from builder.layers.recipe import Layer
-from builder.pipeline.building import build_prepared, fetch_artifacts, open_store
+from builder.pipeline.building import build_prepared, open_store
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared, prepare
+from builder.pipeline.remaking import fetch_artifacts
 from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.store import Store
