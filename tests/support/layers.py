@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,9 +56,29 @@ def host_programs(*names: str) -> list[tar.Entry]:
         found = shutil.which(name)
         assert found is not None, name
         program = Path(found).resolve()
-        listing = subprocess.run(["ldd", str(program)], check=True, capture_output=True, text=True).stdout
         entries[f"bin/{name}"] = executable(f"bin/{name}", program)
-        for library in re.findall(r"(/\S+) \(0x", listing):
-            path = library.lstrip("/")
-            entries[path] = executable(path, Path(library))
+        entries |= {entry.path: entry for entry in _libraries(program)}
     return list(entries.values())
+
+
+def host_python() -> list[tar.Entry]:
+    """The Python that runs the tests, with its standard library, as ``/usr/bin/pythonX.Y``: a base without a shell."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    program = Path(sys.executable).resolve()
+    entries = {entry.path: entry for entry in _libraries(program)}
+    entries[f"usr/bin/{version}"] = executable(f"usr/bin/{version}", program)
+    library = Path(sysconfig.get_path("stdlib"))
+    unwanted = {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__", "ensurepip", "tkinter"}
+    for path in sorted(library.rglob("*")):
+        relative = path.relative_to(library)
+        if path.is_file() and not unwanted & set(relative.parts) and path.suffix in (".py", ".so"):
+            name = f"usr/lib/{version}/{relative}"
+            entries[name] = tar.file(name, path.read_bytes())
+            if path.suffix == ".so":
+                entries |= {entry.path: entry for entry in _libraries(path)}
+    return [*entries.values(), tar.directory("tmp", 0o1777)]
+
+
+def _libraries(program: Path) -> list[tar.Entry]:
+    listing = subprocess.run(["ldd", str(program)], check=True, capture_output=True, text=True).stdout
+    return [executable(path.lstrip("/"), Path(path)) for path in re.findall(r"(/\S+) \(0x", listing)]
