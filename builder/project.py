@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from builder.complaints import explain, unknown_key
 from builder.content import Platform
 from builder.errors import LockshipError, ProjectError
 
-__all__ = ["FileMapping", "Image", "Model", "Project", "Python", "StoreSection", "find_project", "load_project", "project_inputs"]
+__all__ = [
+    "FileMapping",
+    "Image",
+    "Model",
+    "Project",
+    "Python",
+    "StoreSection",
+    "find_project",
+    "load_project",
+    "project_inputs",
+]
 
 PROJECT_FILE = "lockship.toml"
+_OURS: Final = ("root", "file")  # fields of Project that no file may set
 
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")  # OCI distribution spec: a repository's path component
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # OCI distribution spec: a tag
@@ -68,7 +79,25 @@ def _shell(value: object) -> object:
     return value
 
 
+def _matching(pattern: str, words: str) -> AfterValidator:
+    """A check whose failure is said in words, not as a regular expression."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
 Inside = Annotated[str, AfterValidator(_inside)]
+Minor = Annotated[str, _matching(r"3\.\d+", 'a version of Python is written like "3.11"')]
+DebianName = Annotated[str, _matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a Debian package")]
+Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "not the name of an environment variable")]
+WebAddress = Annotated[
+    str, _matching(r"https?://[^@\s]+", "a web address starts with https:// and holds no credentials")
+]
 PlatformField = Annotated[Platform, BeforeValidator(_platform)]
 
 
@@ -89,7 +118,7 @@ class Python(_Section):
     brackets. `constraints` may lie outside the project. `allow_build` names packages that may be built from source.
     """
 
-    version: Annotated[str, Field(pattern=r"^3\.\d+$")] = "3.11"
+    version: Minor = "3.11"
     requirements: tuple[Inside, ...] = ()
     constraints: tuple[str, ...] = ()
     resolver: Literal["uv", "pip-tools"] = "uv"
@@ -125,12 +154,12 @@ class Image(_Section):
     """`[image]`: the base, the OS packages, the code and how it starts."""
 
     base: str = "debian:bookworm"
-    packages: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
+    packages: tuple[DebianName, ...] = ()
     platforms: tuple[PlatformField, ...] = Field(default=(Platform("linux", "amd64"),), min_length=1)
     files: tuple[Annotated[FileMapping, BeforeValidator(_file)], ...] = ()
     command: Annotated[tuple[str, ...], BeforeValidator(_shell)] = ("python",)
     entrypoint: Annotated[tuple[str, ...], BeforeValidator(_shell)] = ()
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
+    env: dict[Variable, str] = Field(default_factory=dict)
     user: Annotated[int, Field(ge=0, le=2**31 - 1)] = 65532
     workdir: Annotated[str, AfterValidator(_absolute)] = "/app"
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
@@ -167,7 +196,7 @@ class Project(_Section):
 
     name: Annotated[str, AfterValidator(_check_name)]
     version: Annotated[str, AfterValidator(_check_version)] | GitVersion
-    source: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    source: WebAddress | None = None
     python: Python = Python()
     image: Image = Image()
     model: Model | None = None
@@ -228,20 +257,30 @@ def load_project(file: Path) -> Project:
             f"not valid TOML: {error}", file=file, line=int(line[1]) if line else text.count("\n") + 1
         ) from error
     prefix: tuple[str, ...] = ()
+    inherited: dict[str, Any] = {}
     if file.name == "pyproject.toml":
         prefix = ("tool", "lockship")
-        metadata = document.get("project", {})
-        document = document.get("tool", {}).get("lockship")
+        tables = document
+        document = _table(_table(tables, "tool"), "lockship")
         if document is None:
             raise ProjectError("has no [tool.lockship] table", file=file, hint="run `lockship init` in its folder")
         # what pyproject.toml says already need not be said twice
-        for key in ("name", "version"):
-            if key in metadata:
-                document.setdefault(key, metadata[key])
+        metadata = _table(tables, "project") or {}
+        inherited = {key: metadata[key] for key in ("name", "version") if key in metadata and key not in document}
+    if wrong := next((key for key in _OURS if key in document), None):
+        raise unknown_key(Project, (wrong,), text, file, prefix, hidden=_OURS)
     try:
-        return Project.model_validate({**document, "root": file.parent, "file": file})
+        return Project.model_validate(
+            {**inherited, **document, "root": file.parent, "file": file}, by_alias=True, by_name=False
+        )
     except ValidationError as error:
-        raise _explain(error, text, file, prefix) from error
+        raise explain(error, Project, text, file, prefix, inherited, hidden=_OURS) from error
+
+
+def _table(document: Any, key: str) -> Any:
+    """The table under `key`, or None when there is none."""
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _read(file: Path) -> str:
@@ -260,78 +299,9 @@ def _read(file: Path) -> str:
 
 def _has_table(pyproject: Path) -> bool:
     try:
-        return "lockship" in tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+        return _table(_table(tomllib.loads(pyproject.read_text(encoding="utf-8")), "tool"), "lockship") is not None
     except (OSError, ValueError):
         return False
-
-
-def _explain(error: ValidationError, text: str, file: Path, prefix: tuple[str, ...]) -> ProjectError:
-    """The first of pydantic's complaints as one of ours."""
-    problem = error.errors(include_url=False)[0]
-    # pydantic puts the branch of a union into the location; the file knows nothing of it
-    where = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "Git")))]
-    keys = [str(part) for part in where if isinstance(part, str)]
-    line = _line_of(text, (*prefix, *keys))
-    name = ".".join(keys)
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(Project, keys[:-1])
-        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
-        return ProjectError(f"unknown key {name!r}", hint=hint, file=file, line=line)
-    if problem["type"] == "missing":
-        return ProjectError(f"{name!r} is missing", hint=f"add: {keys[-1]} = …", file=file, line=line)
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = problem.get("input")
-    got = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) else ""
-    return ProjectError(f"{name}: {message}{got}", file=file, line=line)
-
-
-def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """The keys that the table at `path` may hold."""
-    for part in path:
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        if field is None:
-            continue  # the NAME of [models.NAME]
-        found = _section_in(field.annotation)
-        if found is None:
-            return []
-        model = found
-    return [f.alias or name for name, f in model.model_fields.items() if name not in ("root", "file")]
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section class inside an annotation such as ``dict[str, Model]`` or ``Model | None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if (found := _section_in(inner)) is not None:
-            return found
-    return None
-
-
-def _line_of(text: str, keys: Sequence[str]) -> int | None:
-    """The line (1-based) on which the key with this dotted path stands, or its nearest table.
-
-    tomllib keeps no positions; this reads table headers and ``key =`` at line starts, which is how people write.
-    """
-    table: tuple[str, ...] = ()
-    best: tuple[int, int] | None = None  # (depth that matches, line)
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line):
-            table = _dotted(header[1])
-            here = table
-        elif pair := re.match(r"""\s*([A-Za-z0-9_."'-]+)\s*=""", line):
-            here = table + _dotted(pair[1])
-        else:
-            continue
-        depth = len(here)
-        if tuple(keys[:depth]) == here and (best is None or depth > best[0]):
-            best = (depth, number)
-    return best[1] if best else 1
-
-
-def _dotted(text: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in text.split("."))
 
 
 def project_inputs(project: Project) -> Mapping[str, Any]:
