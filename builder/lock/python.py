@@ -10,7 +10,7 @@ import platform as host
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -21,12 +21,14 @@ from builder.cache import cache_root
 from builder.content import Platform
 from builder.errors import ResolutionError, UsageError
 from builder.lock.explain import explain_failure
-from builder.lock.indexes import Indexes
+from builder.lock.indexes import IndexClient, Indexes, IndexFile
 from builder.lock.inputs import Inputs, PyprojectSource, read_inputs
 from builder.lock.merge import merge
+from builder.lock.parallel import each
 from builder.lock.pins import Pin, Resolution, Target
 from builder.lock.requirements import parse, pins_for, render
 from builder.lock.tools import Outcome, run_tool, uv_binary, uv_environment, uv_version
+from builder.lock.wheels import files_of_version
 from builder.progress import Progress
 from builder.project import Project
 
@@ -74,7 +76,8 @@ def resolve(
     for folder in indexes.missing_folders:
         progress.warn(f"the find-links folder {folder} doesn't exist")
     run, tools = _resolver(project, targets)
-    known = parse(existing, project.path(_LOCK)) if existing else ()
+    # preferences only: a version that somebody wrote in by hand has no hashes yet
+    known = parse(existing, project.path(_LOCK), hashed=False) if existing else ()
     _check_upgrades(upgrade_packages, known, inputs)
 
     by_platform: dict[Platform, tuple[Pin, ...]] = {}
@@ -150,16 +153,18 @@ def _sources(inputs: Inputs, folder: Path) -> tuple[list[str], dict[str, str]]:
     return sources, standing
 
 
-def _finish(task: _Task, outcome: Outcome, output: Path, standing: Mapping[str, str]) -> tuple[Pin, ...]:
+def _finish(
+    task: _Task, outcome: Outcome, output: Path, standing: Mapping[str, str], *, hashed: bool = True
+) -> tuple[Pin, ...]:
     if outcome.code != 0:
         raise explain_failure(outcome.text, task.inputs, task.indexes, task.target, task.project.python.resolver)
-    pins = parse(output.read_text(encoding="utf-8"), output)
+    pins = parse(output.read_text(encoding="utf-8"), output, hashed=hashed)
     return tuple(_renamed(pin, standing) for pin in pins_for(pins, task.target))
 
 
 def _renamed(pin: Pin, standing: Mapping[str, str]) -> Pin:
     via = tuple(sorted({standing.get(asker, asker) for asker in pin.via}))
-    return Pin(pin.name, pin.version, pin.hashes, pin.extras, "", via)
+    return replace(pin, marker="", via=via)
 
 
 def _only_binary(names: Iterable[str]) -> list[str]:
@@ -239,8 +244,8 @@ def _run_pip_tools(task: _Task) -> tuple[Pin, ...]:
         output = folder / _LOCK
         output.write_text(task.preferences, encoding="utf-8")
         sources, standing = _sources(task.inputs, folder)
-        command = [sys.executable, "-m", "piptools", "compile", "--no-config", "--quiet", "--generate-hashes"]
-        command += ["--no-header", "--no-strip-extras", "--annotation-style", "split", "--allow-unsafe"]
+        command = [sys.executable, "-m", "piptools", "compile", "--no-config", "--quiet", "--no-header"]
+        command += ["--no-strip-extras", "--annotation-style", "split", "--allow-unsafe"]
         command += ["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"]
         command += ["--pip-args", " ".join(_only_binary(task.project.python.allow_build))]
         command += ["--cache-dir", str(cache_root(task.environ) / "pip-tools")]
@@ -251,4 +256,24 @@ def _run_pip_tools(task: _Task) -> tuple[Pin, ...]:
         command += _upgrades(task)
         command += ["--output-file", str(output), "--", *sources]
         outcome = run_tool(command, environ=task.environ, folder=task.project.root, timeout=None)
-        return _finish(task, outcome, output, standing)
+        return _with_hashes(_finish(task, outcome, output, standing, hashed=False), task.indexes)
+
+
+def _with_hashes(pins: Sequence[Pin], indexes: Indexes) -> tuple[Pin, ...]:
+    """The pins with the hashes of all files that the index lists, as uv has it.
+
+    pip-compile itself would download every file that its index doesn't describe in PyPI's own JSON.
+    """
+    with IndexClient(indexes) as client:
+        offers = each(pins, lambda pin: client.files(pin.name), client.web.stop)
+    return tuple(_hashed(pin, files) for pin, files in zip(pins, offers, strict=True))
+
+
+def _hashed(pin: Pin, files: Sequence[IndexFile]) -> Pin:
+    named = set(files_of_version(pin.version, files))
+    digests = tuple(sorted({file.digest for file in files if file.file in named and file.digest is not None}))
+    if not digests:
+        raise ResolutionError(
+            f"no index gives a sha256 for {pin.name} {pin.version}", hint='set resolver = "uv" in [python]'
+        )
+    return replace(pin, hashes=digests)

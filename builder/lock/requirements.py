@@ -66,14 +66,14 @@ def _block(pin: Pin) -> str:
     return text
 
 
-def parse(text: str, file: Path | str) -> tuple[Pin, ...]:
-    """The pins of a requirements.lock, or of what uv and pip-compile print with hashes.
+def parse(text: str, file: Path | str, *, hashed: bool = True) -> tuple[Pin, ...]:
+    """The pins of a requirements.lock, or of what uv and pip-compile print.
 
-    Raises LockError with file and line for anything but exact pins with sha256 hashes.
+    Raises LockError with file and line for anything but exact pins with sha256 hashes (without, unless `hashed`).
     """
     pins: list[Pin] = []
     for number, head, via in _blocks(text, file):
-        pins.append(_pin(number, head, via, file))
+        pins.append(_pin(number, head, via, file, hashed))
     return tuple(pins)
 
 
@@ -118,7 +118,7 @@ def _via(line: str, belongs: bool, raw: str) -> list[str]:
     return [part.strip() for part in content.split(",") if part.strip()]
 
 
-def _pin(number: int, head: str, via: tuple[str, ...], file: Path | str) -> Pin:
+def _pin(number: int, head: str, via: tuple[str, ...], file: Path | str, hashed: bool) -> Pin:
     body, *options = re.split(r"\s+(?=--)", head.strip())
     hashes = []
     for option in options:
@@ -133,7 +133,7 @@ def _pin(number: int, head: str, via: tuple[str, ...], file: Path | str) -> Pin:
     specifiers = list(requirement.specifier)
     if requirement.url or len(specifiers) != 1 or specifiers[0].operator != "==" or "*" in specifiers[0].version:
         raise LockError(f"not an exact version: {body[:90]!r}", file=file, line=number, hint=_AGAIN)
-    if not hashes:
+    if hashed and not hashes:
         raise LockError(
             f"{requirement.name} has no hash: anything could be installed", file=file, line=number, hint=_AGAIN
         )
