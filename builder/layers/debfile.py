@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, Protocol, cast
+from typing import IO, Any, BinaryIO, Final, Protocol, Self, cast
 
 from builder.content import CHUNK
 from builder.errors import ArtifactError
@@ -26,6 +26,9 @@ __all__ = ["Member", "Reader", "control", "members"]
 _AR: Final = b"!<arch>\n"
 _CONTROL_LIMIT: Final = 64 << 20  # bytes, of all control files together
 _XATTR: Final = "SCHILY.xattr."
+# not in typeshed
+_HEADER_ERROR: type[Exception] = vars(tarfile)["HeaderError"]
+_END: type[Exception] = vars(tarfile)["EOFHeaderError"]
 
 
 class Reader(Protocol):
@@ -73,7 +76,7 @@ def members(path: Path, what: str) -> Iterator[Member]:
     """Everything in the data archive, in its order. A member's `read` is good until the next one is asked for."""
     with _tar(path, "data.tar", what) as archive:
         for info in archive:
-            if info.issparse():
+            if info.issparse() or info.size < 0:
                 raise ArtifactError(f"{what}: {info.name!r} is a sparse file, which packages don't have")
             xattrs = tuple(
                 (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
@@ -103,12 +106,12 @@ class _Header(tarfile.TarInfo):
     """tarfile takes a header that doesn't parse for the end of the archive; here it is an error."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            return super().fromtarfile(archive)
+        except _END:
             raise
-        except tarfile.HeaderError as error:
+        except _HEADER_ERROR as error:
             raise tarfile.ReadError(str(error)) from error
 
 

@@ -64,6 +64,8 @@ def wanted(path: str, kind: bytes = tarfile.REGTYPE) -> bool:
 
 def _entry(member: debfile.Member, original: str, here: str, spool: Spool, what: str) -> tar.Entry:
     uid, gid = member.uid, member.gid
+    if not (0 <= uid < 2**32 and 0 <= gid < 2**32):
+        raise ArtifactError(f"{what}: {original!r} belongs to nobody possible ({uid}:{gid})")
     xattrs = tuple(pair for pair in member.xattrs if pair[0] == _CAPABILITY)
     if member.kind == tarfile.DIRTYPE:
         return tar.Entry(here, tar.Kind.DIRECTORY, member.mode, uid=uid, gid=gid)

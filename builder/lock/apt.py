@@ -23,7 +23,8 @@ from urllib.parse import unquote
 
 from builder.cache import storage_error
 from builder.content import Digest, Platform
-from builder.errors import LockError, LockshipError, ResolutionError, StoreError, VerificationError
+from builder.errors import LockError, ResolutionError, VerificationError
+from builder.lock.apt_errors import update_error
 from builder.lock.pins import Artifact
 from builder.lock.sources import Repository, rendered, strip_credentials
 
@@ -42,12 +43,6 @@ _NOT_TAKEN: Final = (
 )
 _STREAMS: Final = 4  # how many processes download at once
 _POLL: Final = 0.05  # seconds
-_SIGNATURE: Final = re.compile(
-    r"GPG error|NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|is not signed|not signed by|signatures? (?:couldn't|were invalid)"
-    r"|Clearsigned file isn't valid|no longer signed|is expired|is not valid yet|Valid-Until"
-)
-_TAMPERED: Final = re.compile(r"Hash Sum mismatch|Hashes of|unexpected size|Size mismatch|Unable to parse package file")
-_ABSENT: Final = re.compile(r"\b404\b|File not found|does not have a Release file|\b410\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +186,8 @@ class Apt:
         """
         done = self._run(["apt-get", "update", "-q"])
         # apt goes on, with a warning, when an index could not be had: here that is the end
-        if done.returncode or re.search(r"^(?:W: (?:Failed|Some index|GPG)|E: )", done.stderr, re.MULTILINE):
-            raise _update_error(done.stderr)
+        if done.returncode or re.search(r"^(?:W: (?:Failed|Some index|GPG|OpenPGP)|E: )", done.stderr, re.MULTILINE):
+            raise update_error(done.stderr)
         if only_debian:
             self._pass_over_others()
 
@@ -336,10 +331,11 @@ def _ask_host(environ: Mapping[str, str]) -> _Host:
         "METHODS": "Dir::Bin::methods/d",
     }
     shell = _ask(["apt-config", "shell", *(word for pair in variables.items() for word in pair)], environ)
-    paths = dict(word.split("=", 1) for word in shlex.split(shell) if "=" in word)
-    if paths.keys() != variables.keys():
-        raise LockError("this machine's apt does not say where its files are", hint="try `apt-config dump`")
-    return _Host(tuple(acquire), paths)
+    said = dict(word.split("=", 1) for word in shlex.split(shell) if "=" in word)
+    # what is switched off is not said: apt 3 has no trusted.gpg any more
+    return _Host(
+        tuple(acquire), {**dict.fromkeys(variables, "/nonexistent"), "METHODS": "/usr/lib/apt/methods/", **said}
+    )
 
 
 def _ask(command: Sequence[str], environ: Mapping[str, str]) -> str:
@@ -389,56 +385,3 @@ def _explained(done: subprocess.CompletedProcess[str]) -> str:
     ]
     errors = [line[3:] for line in done.stderr.splitlines() if line.startswith("E: ")]
     return strip_credentials("; ".join(depends or errors) or f"exit status {done.returncode}")
-
-
-def failure(reason: str, what: str) -> LockshipError:
-    """The error for a file that did not come: tampered with, absent, or out of reach."""
-    first = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
-    if _TAMPERED.search(reason):
-        return VerificationError(
-            f"{what} is not what the lock says: {first}",
-            hint="the repository or something on the way to it changed the file; nothing was used",
-        )
-    return StoreError(f"cannot fetch {what}: {first}", hint="check the network and the proxy, then run it again")
-
-
-def absent(reason: str) -> bool:
-    """Whether the repository answered that it doesn't have the file."""
-    return _ABSENT.search(reason) is not None
-
-
-def _update_error(stderr: str) -> LockshipError:
-    text = strip_credentials(stderr)
-    lines = [line for line in text.splitlines() if line.startswith(("E: ", "W: "))]
-    for pattern, make in (
-        (_SIGNATURE, _unsigned),
-        (_TAMPERED, _mismatch),
-        (_ABSENT, _no_suite),
-    ):
-        # the line that says what is wrong may be below the one that names the repository
-        if found := next((line for line in lines if pattern.search(line)), None):
-            return make(found[3:])
-        if pattern.search(text):
-            return make(lines[0][3:] if lines else text.strip())
-    first = lines[0][3:] if lines else text.strip()
-    return StoreError(
-        f"cannot read a package index: {first}", hint="check the network, the proxy and apt's sources, then run again"
-    )
-
-
-def _unsigned(line: str) -> LockshipError:
-    hint = "the archive's signature could not be checked; nothing was used"
-    if "NO_PUBKEY" in line or "is not signed" in line:
-        hint = "name the archive's keys: signed-by in apt's sources, or `keyring` in [[image.sources]]"
-    return VerificationError(f"the signature of a package index is refused: {line}", hint=hint)
-
-
-def _mismatch(line: str) -> LockshipError:
-    return VerificationError(
-        f"a package index is not what its signature covers: {line}",
-        hint="the mirror is being updated or was tampered with; try again, or another mirror",
-    )
-
-
-def _no_suite(line: str) -> LockshipError:
-    return LockError(f"a repository lacks what the base needs: {line}", hint="check the suite and the source's URI")

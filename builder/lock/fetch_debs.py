@@ -12,7 +12,8 @@ from builder.cache import Cache
 from builder.content import Digest, Platform
 from builder.errors import ArtifactError, LockshipError, VerificationError
 from builder.lock import sources
-from builder.lock.apt import Apt, Download, absent, failure
+from builder.lock.apt import Apt, Download
+from builder.lock.apt_errors import absent, failure
 from builder.lock.pins import Artifact
 from builder.progress import Progress, Task
 from builder.project import Image
