@@ -19,13 +19,14 @@ from packaging.utils import canonicalize_name
 
 from builder.cache import cache_root
 from builder.content import Platform
-from builder.errors import ResolutionError, UsageError
+from builder.errors import LockError, ResolutionError, UsageError
 from builder.lock.explain import explain_failure
 from builder.lock.indexes import IndexClient, Indexes, IndexFile
-from builder.lock.inputs import Inputs, PyprojectSource, read_inputs
+from builder.lock.inputs import Inputs, read_inputs
 from builder.lock.merge import merge
 from builder.lock.parallel import each
 from builder.lock.pins import Pin, Resolution, Target
+from builder.lock.pyproject import PyprojectSource
 from builder.lock.requirements import parse, pins_for, render
 from builder.lock.tools import Outcome, run_tool, uv_binary, uv_environment, uv_version
 from builder.lock.wheels import files_of_version
@@ -77,7 +78,7 @@ def resolve(
         progress.warn(f"the find-links folder {folder} doesn't exist")
     run, tools = _resolver(project, targets)
     # preferences only: a version that somebody wrote in by hand has no hashes yet
-    known = parse(existing, project.path(_LOCK), hashed=False) if existing else ()
+    known = _known(existing, project)
     _check_upgrades(upgrade_packages, known, inputs)
 
     by_platform: dict[Platform, tuple[Pin, ...]] = {}
@@ -100,6 +101,15 @@ def resolve(
         # what the first platform got is what the others should get
         earlier = (*earlier, *(pin for pin in pins if pin.name not in {other.name for other in earlier}))
     return merge(by_platform, targets, inputs, indexes, tools)
+
+
+def _known(existing: str | None, project: Project) -> tuple[Pin, ...]:
+    """The pins of the old lock. A file that can't be read is not thrown away unasked: it says what was installed."""
+    try:
+        return parse(existing, project.path(_LOCK), hashed=False) if existing else ()
+    except LockError as error:
+        error.hint = "restore the file from version control; or delete it, and all versions are chosen anew"
+        raise
 
 
 def _has_requirements(inputs: Inputs) -> bool:

@@ -1,0 +1,245 @@
+"""Locking, end to end: real apt, real uv, real HTTP, small packages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from builder.content import Digest, Platform
+from builder.errors import ArtifactError, LockError, ResolutionError, StaleLockError, StoreError, VerificationError
+from builder.layers.order import MAX_LAYERS
+from builder.lock.file import read_lock
+from builder.pipeline import check, lock, plan
+from tests.support.world import World
+
+pytestmark = pytest.mark.apt
+
+
+def versions(world: World, platform: str = "linux/amd64") -> dict[str, str]:
+    found = read_lock(world.root / "lockship.lock")
+    assert found is not None
+    return {one.name: one.version for one in found.platform(Platform.parse(platform)).wheels}
+
+
+def test_a_lock_pins_everything_and_fits(here: World) -> None:
+    here.wheel("alpha", requires=["beta>=1"])
+    here.wheel("beta", "1.0")
+    here.wheel("beta", "1.1")
+    project = here.project("alpha\n", image='platforms = ["linux/amd64", "linux/arm64"]')
+    report = lock(project, here.context)
+    assert report.written
+    assert versions(here) == versions(here, "linux/arm64") == {"alpha": "1.0", "beta": "1.1"}
+    check(project)
+    text = (here.root / "lockship.lock").read_text()
+    for word in (here.index.url, str(here.folder), here.debs.uri, "127.0.0.1"):
+        assert word not in text
+        assert word not in (here.root / "requirements.lock").read_text()
+    for locked in report.lock.platforms:
+        assert {one for layer in locked.layers for one in layer.holds} == {
+            one.name for one in (*locked.debs, *locked.wheels)
+        }
+        for layer in locked.layers:
+            blob = here.cache.blob(layer.digest)
+            assert blob is not None
+            assert Digest.of(blob.read_bytes()) == layer.digest
+            assert blob.stat().st_size == layer.size
+
+
+def test_two_caches_give_the_same_lock(here: World) -> None:
+    here.wheel("alpha", files={"alpha/__init__.py": b"x\n", "alpha/data.bin": bytes(range(256)) * 999})
+    project = here.project("alpha\n")
+    lock(project, here.context)
+    first = (here.root / "lockship.lock").read_bytes()
+    (here.root / "lockship.lock").unlink()
+    shutil.rmtree(here.cache.root)
+    lock(project, here.context)
+    assert (here.root / "lockship.lock").read_bytes() == first
+
+
+def test_locking_again_does_nothing(here: World) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    lock(project, here.context)
+    before = len(here.index.requests)
+    assert not lock(project, here.context).written
+    assert len(here.index.requests) == before
+
+
+def test_the_least_change_and_upgrades(here: World) -> None:
+    for name in ("alpha", "beta"):
+        here.wheel(name, "1.0")
+    project = here.project("alpha\nbeta\n")
+    lock(project, here.context)
+    for name in ("alpha", "beta", "gamma"):
+        here.wheel(name, "2.0")
+    here.write("requirements.in", "alpha\nbeta\ngamma\n")
+    report = lock(project, here.context)
+    assert versions(here) == {"alpha": "1.0", "beta": "1.0", "gamma": "2.0"}
+    assert [(one.name, one.before, one.after) for one in report.changes] == [("gamma", "", "2.0")]
+    lock(project, here.context, upgrade_packages=["beta"])
+    assert versions(here) == {"alpha": "1.0", "beta": "2.0", "gamma": "2.0"}
+    lock(project, here.context, upgrade=True)
+    assert versions(here) == {"alpha": "2.0", "beta": "2.0", "gamma": "2.0"}
+
+
+def test_a_newer_deb_is_taken_only_when_asked(here: World) -> None:
+    project = here.project()
+    lock(project, here.context)
+    here.debs.add("netbase", "6.5", (), architectures=("all",))
+    here.debs.publish()
+    here.write(
+        "lockship.toml",
+        (here.root / "lockship.toml").read_text().replace("[image]\n", '[image]\npackages = ["zlib1g"]\n'),
+    )
+    report = lock(here.load(), here.context)
+    assert not report.changes  # zlib1g was there already, netbase stays
+    report = lock(here.load(), here.context, upgrade_packages=["netbase"])
+    assert [(one.name, one.after) for one in report.changes] == [("netbase", "6.5")]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda world: world.write("requirements.in", "alpha\nbeta\n"), "requirements.in"),
+        (lambda world: world.write("more.in", "beta\n"), "more.in"),
+        (lambda world: world.write("packages.txt", "beta<2\n"), "packages.txt"),
+        (
+            lambda world: world.write(
+                "lockship.toml", (world.root / "lockship.toml").read_text().replace("debian:bookworm", "debian:trixie")
+            ),
+            "[image] base",
+        ),
+        (lambda world: world.write("requirements.lock", "alpha==1.0\n"), "requirements.lock"),
+        (lambda world: (world.root / "requirements.lock").unlink(), "requirements.lock"),
+    ],
+)
+def test_check_names_what_moved(here: World, change: object, named: str) -> None:
+    here.wheel("alpha")
+    here.wheel("beta")
+    here.write("more.in", "alpha\n")
+    here.write("packages.txt", "alpha<2\n")
+    project = here.project("-r more.in\n", python='constraints = ["packages.txt"]')
+    lock(project, here.context)
+    asked = len(here.index.requests)
+    change(here)  # type: ignore[operator]
+    with pytest.raises(StaleLockError, match=re.escape(named)) as caught:
+        check(here.load())
+    assert "lockship lock" in (caught.value.hint or "")
+    assert len(here.index.requests) == asked  # offline
+
+
+def test_what_does_not_matter_stales_nothing(here: World) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    lock(project, here.context)
+    text = (here.root / "lockship.toml").read_text()
+    here.write("lockship.toml", "# a comment\n" + text.replace("[image]\n", '[image]\nenv = { A = "1" }\n'))
+    check(here.load())
+
+
+def test_a_hand_edited_requirements_lock_is_where_locking_starts(here: World) -> None:
+    here.wheel("alpha", "1.0")
+    here.wheel("alpha", "2.0")
+    project = here.project("alpha\n")
+    lock(project, here.context)
+    here.write("requirements.lock", "alpha==1.0\n")
+    lock(project, here.context)
+    assert versions(here) == {"alpha": "1.0"}
+    check(project)
+
+
+def test_no_lock_yet(here: World) -> None:
+    with pytest.raises(StaleLockError, match="no lock") as caught:
+        check(here.project())
+    assert caught.value.hint == "run `lockship lock`"
+
+
+def test_a_damaged_lock_is_written_anew_and_a_newer_one_is_not(here: World) -> None:
+    project = here.project()
+    here.write("lockship.lock", "<<<<<<< HEAD\n")
+    assert lock(project, here.context).written
+    path = here.root / "lockship.lock"
+    path.write_text(path.read_text().replace("format = 1", "format = 99", 1))
+    with pytest.raises(LockError, match="format 99"):
+        lock(project, here.context)
+    assert "format = 99" in path.read_text()
+
+
+def test_two_wheels_with_different_bytes_for_one_path(here: World) -> None:
+    here.wheel("alpha", files={"shared/__init__.py": b"", "shared/tool.py": b"one\n"})
+    here.wheel("beta", files={"shared/__init__.py": b"", "shared/tool.py": b"two\n"})
+    with pytest.raises(ArtifactError, match=r"alpha-1\.0.*beta-1\.0.*shared/tool\.py.*different"):
+        lock(here.project("alpha\nbeta\n"), here.context)
+    assert not (here.root / "lockship.lock").exists()
+    assert not (here.root / "requirements.lock").exists()
+
+
+def test_equal_bytes_for_one_path_are_fine(here: World) -> None:
+    here.wheel("alpha", files={"space/__init__.py": b"# same\n", "space/a.py": b""})
+    here.wheel("beta", files={"space/__init__.py": b"# same\n", "space/b.py": b""})
+    assert lock(here.project("alpha\nbeta\n"), here.context).written
+
+
+def test_a_hostile_wheel_ends_the_lock_and_leaves_nothing(here: World) -> None:
+    import zipfile
+
+    path = here.wheel("alpha")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../../etc/cron.d/evil", b"x")
+    with pytest.raises(ArtifactError, match=r"alpha-1\.0.*unsafe path"):
+        lock(here.project("alpha\n"), here.context)
+    assert not (here.root / "lockship.lock").exists()
+    assert here.leftovers() == []
+
+
+def test_the_index_lies_about_a_hash(here: World) -> None:
+    path = here.wheel("alpha")
+    here.index.lies[path.name] = "0" * 64
+    with pytest.raises((VerificationError, ResolutionError)):
+        lock(here.project("alpha\n"), here.context)
+    assert not (here.root / "lockship.lock").exists()
+    assert here.leftovers() == []
+
+
+def test_the_index_is_down(here: World) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    context = here.context
+    context.environ["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # type: ignore[index]
+    with pytest.raises((StoreError, ResolutionError)) as caught:
+        lock(project, context)
+    assert caught.value.hint
+    assert not (here.root / "lockship.lock").exists()
+
+
+def test_three_hundred_packages_fit_the_layer_budget(here: World) -> None:
+    names = [f"package{number:03}" for number in range(300)]
+    for name in names:
+        here.wheel(name, files={f"{name}.py": name.encode() * (len(name) + int(name[-3:]))})
+    project = here.project("".join(f"{name}\n" for name in names))
+    report = lock(project, here.context)
+    (locked,) = report.lock.platforms
+    assert len(locked.wheels) == 300
+    (image,) = plan(project, here.context).images
+    assert len(image.layers) <= MAX_LAYERS
+    assert {name for layer in locked.layers for name in layer.holds} >= set(names)
+    # one pin moves: one layer of wheels moves
+    here.wheel("package150", "2.0", files={"package150.py": b"package150" * 160})
+    moved = lock(project, here.context, upgrade_packages=["package150"]).lock.platforms[0]
+    assert len({layer.digest for layer in moved.layers} - {layer.digest for layer in locked.layers}) == 1
+
+
+def test_the_lock_is_plain_data(here: World) -> None:
+    """Anybody's TOML reader sees the same facts."""
+    import tomllib
+
+    here.wheel("alpha")
+    lock(here.project("alpha\n"), here.context)
+    document = tomllib.loads((here.root / "lockship.lock").read_text())
+    (wheel,) = document["platform"]["linux/amd64"]["wheels"]
+    assert wheel["name"] == "alpha"
+    assert wheel["sha256"] in (here.root / "requirements.lock").read_text()
+    json.dumps(document)
