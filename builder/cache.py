@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from builder.content import CHUNK, Digest
-from builder.errors import StoreError, VerificationError
+from builder.errors import StoreError, UsageError, VerificationError
 from builder.files import write_file
 
 __all__ = ["BlobWriter", "Cache", "cache_root", "storage_error"]
 
 
 def cache_root(environ: Mapping[str, str]) -> Path:
-    """Where the cache is: ``LOCKSHIP_CACHE``, or ``lockship`` in the user's cache folder."""
+    """Where the cache is: ``LOCKSHIP_CACHE``, or ``lockship`` in the user's cache folder; raises UsageError."""
     chosen = environ.get("LOCKSHIP_CACHE")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError as error:  # ~somebody that doesn't exist
+            raise UsageError(f"LOCKSHIP_CACHE names no folder: {chosen}") from error
     from platformdirs import user_cache_path
 
     return user_cache_path("lockship", appauthor=False)
@@ -136,7 +139,7 @@ class Cache:
         """What was recorded under `key` (64 hex digits), or None; a damaged record counts as none."""
         try:
             document = json.loads((self._keys / key).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return document if isinstance(document, dict) else None
 
