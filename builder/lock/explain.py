@@ -16,8 +16,9 @@ from packaging.version import Version
 
 from builder.errors import LockshipError, ResolutionError, StoreError
 from builder.lock.indexes import IndexClient, Indexes, IndexFile
-from builder.lock.inputs import Asked, Inputs
+from builder.lock.inputs import Inputs
 from builder.lock.pins import Target
+from builder.lock.requirement_lines import Asked
 from builder.lock.requirements import marker_environment
 from builder.lock.wheels import admits, fits, listed, version_of
 

@@ -19,9 +19,10 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 
 from builder.content import CHUNK, Digest
 from builder.errors import StoreError, UsageError, VerificationError
+from builder.lock.network import Login, Network, origin, redacted, without_login
 from builder.lock.pipconfig import boolean, pip_settings
 from builder.lock.simple import ACCEPT, Link, parse_page
-from builder.lock.web import GoneError, Login, Network, Web, origin, redacted, without_login
+from builder.lock.web import GoneError, Web
 
 if TYPE_CHECKING:
     from builder.lock.inputs import FileOptions

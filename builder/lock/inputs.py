@@ -10,75 +10,20 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
-from builder.content import Digest, canonical_json
+from builder.content import Digest
 from builder.errors import ProjectError
+from builder.lock.pyproject import Place, PyprojectSource, read_pyproject
+from builder.lock.requirement_lines import URL, Asked, decoded, logical_lines, options_of, refused, requirement_of
 from builder.project import Project
 
-__all__ = ["Asked", "FileOptions", "Inputs", "PyprojectSource", "input_files", "read_inputs"]
+__all__ = ["FileOptions", "Inputs", "input_files", "read_inputs"]
 
 _PYPROJECT = re.compile(r"(?P<path>(?:.*/)?pyproject\.toml)(?:\s*\[(?P<extras>[^\]]*)\])?")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-# option -> its one meaning; pip knows several spellings of some
-_OPTIONS: Final = {
-    "-r": "requirement",
-    "--requirement": "requirement",
-    "-c": "constraint",
-    "--constraint": "constraint",
-    "-e": "editable",
-    "--editable": "editable",
-    "-i": "index",
-    "--index-url": "index",
-    "--pypi-url": "index",
-    "--extra-index-url": "extra",
-    "-f": "links",
-    "--find-links": "links",
-    "--trusted-host": "trusted",
-    "--no-binary": "no-binary",
-    "--only-binary": "ignored-value",
-    "--use-feature": "ignored-value",
-    "--no-index": "no-index",
-    "--pre": "pre",
-    "--prefer-binary": "ignored",
-    "--require-hashes": "ignored",
-}
-_WITHOUT_VALUE: Final = {"no-index", "pre", "ignored"}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One requirement that somebody wrote, and where: `file` relative to the project, `line` 1-based."""
-
-    requirement: Requirement
-    file: str
-    line: int
-    constraint: bool
-
-    @property
-    def name(self) -> str:
-        """The package, as PEP 503 normalises it."""
-        return canonicalize_name(self.requirement.name)
-
-    @property
-    def place(self) -> str:
-        """``requirements.in:3``."""
-        return f"{self.file}:{self.line}"
-
-    @property
-    def sentence(self) -> str:
-        """``requirements.in:3 asks for numpy>=2``."""
-        return f"{self.place} {'allows' if self.constraint else 'asks for'} {self.requirement}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +36,6 @@ class FileOptions:
     trusted: tuple[str, ...] = ()
     no_index: bool = False
     prereleases: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PyprojectSource:
-    """The dependencies that a pyproject.toml declares, extras expanded: `file` relative to the project."""
-
-    file: str
-    requirements: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +77,6 @@ def read_inputs(project: Project, environ: Mapping[str, str], *, expand: bool = 
     )
     digests = dict(sorted(reader.digests.items()))
     return Inputs(digests, tuple(reader.asked), requirements, project.python.constraints, options)
-
-
-Place = tuple[Path | str, int | None]
 
 
 class _Reader:
@@ -189,21 +123,22 @@ class _Reader:
 
     def file(self, name: str, *, constraint: bool, place: Place) -> None:
         """Read the requirement or constraint file `name` (relative to the project) that `place` refers to."""
-        relative = _posix(os.path.normpath(name))
+        # relative even if written absolute: the lock names no folder of this machine
+        relative = _posix(os.path.relpath(self._project.path(name), self._project.root))
         if (relative, constraint) in self._seen:
             return
         self._seen.add((relative, constraint))
         text = self._read(relative, place)
-        for number, line in _logical_lines(text):
+        for number, line in logical_lines(text):
             if line.startswith("-"):
                 self._option(line, relative, number, constraint)
             else:
-                self.asked.append(_requirement(line, relative, number, constraint))
+                self.asked.append(requirement_of(line, relative, number, constraint))
 
     def _read(self, relative: str, place: Place) -> str:
         raw = self._bytes(relative, place)
         self.digests[relative] = Digest.of(raw)
-        return _decode(raw, relative)
+        return decoded(raw, relative)
 
     def _bytes(self, relative: str, place: Place) -> bytes:
         try:
@@ -218,12 +153,12 @@ class _Reader:
             ) from error
 
     def _option(self, line: str, file: str, number: int, constraint: bool) -> None:
-        for kind, value in _options(line, file, number):
+        for kind, value in options_of(line, file, number):
             match kind:
                 case "requirement" | "constraint":
                     self._follow(value, file, number, constraint=constraint or kind == "constraint")
                 case "editable":
-                    raise _refused(f"-e {value}", file, number)
+                    raise refused(f"-e {value}", file, number)
                 case "no-binary":
                     raise ProjectError(
                         f"--no-binary {value}: packages are installed from wheels",
@@ -245,7 +180,7 @@ class _Reader:
                     self.prereleases = True
 
     def _follow(self, value: str, file: str, number: int, *, constraint: bool) -> None:
-        if _URL.match(value):
+        if URL.match(value):
             raise ProjectError(
                 f"{file} refers to a file on a server, which may change behind the lock's back",
                 hint="keep a copy in the repository and refer to that",
@@ -256,7 +191,7 @@ class _Reader:
 
     def _located(self, value: str, file: str) -> str:
         """A --find-links folder: beside the requirement file if it is there, as pip has it, else as written."""
-        if _URL.match(value):
+        if URL.match(value):
             return value
         beside = self._project.path(file).parent / value
         return str(beside.absolute()) if beside.exists() else value
@@ -277,177 +212,10 @@ class _Reader:
         return _VARIABLE.sub(fill, value)
 
     def _pyproject(self, name: str, extras: Sequence[str], place: Place) -> PyprojectSource:
-        relative = _posix(os.path.normpath(name))
-        text = _decode(self._bytes(relative, place), relative)
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"at line (\d+)", str(error))
-            raise ProjectError(
-                f"not valid TOML: {error}", file=relative, line=int(line[1]) if line else None
-            ) from error
-        table = _project_table(document, relative, extras)
-        self.digests[relative] = Digest.of(canonical_json(table))
-        requirements = tuple(_expand_extras(table, extras, relative, place))
-        for requirement in requirements:
-            self.asked.append(_requirement(requirement, relative, _line_with(text, requirement), False))
-        return PyprojectSource(relative, requirements)
-
-
-def _project_table(document: Mapping[str, Any], file: str, extras: Sequence[str]) -> dict[str, Any]:
-    """What of a pyproject.toml decides the lock (PyPA "pyproject.toml specification", the [project] table)."""
-    project = document.get("project")
-    if not isinstance(project, dict):
-        raise ProjectError(
-            "has no [project] table", file=file, hint="declare dependencies there, or name a requirements file instead"
-        )
-    dynamic = set(project.get("dynamic", ())) & (
-        {"dependencies", "optional-dependencies"} if extras else {"dependencies"}
-    )
-    if dynamic:
-        raise ProjectError(
-            f"[project] {' and '.join(sorted(dynamic))} are dynamic: only the package's own build knows them",
-            file=file,
-            hint="declare them in [project], or name the requirements file they come from",
-        )
-    dependencies = project.get("dependencies", [])
-    optional = project.get("optional-dependencies", {})
-    lists = [dependencies, *(optional.values() if isinstance(optional, dict) else [None])]
-    if not all(isinstance(part, list) and all(isinstance(item, str) for item in part) for part in lists):
-        raise ProjectError("[project] dependencies are not lists of strings", file=file)
-    return {"name": str(project.get("name", "")), "dependencies": dependencies, "optional-dependencies": optional}
-
-
-def _expand_extras(table: Mapping[str, Any], extras: Sequence[str], file: str, place: Place) -> Iterator[str]:
-    """The dependencies with those of `extras`; an extra that names the project itself (``churn[plot]``) is followed."""
-    own = canonicalize_name(table["name"])
-    optional = {canonicalize_name(name): items for name, items in table["optional-dependencies"].items()}
-    yielded: set[str] = set()
-    waiting = [canonicalize_name(extra) for extra in extras]
-    followed: set[str] = set()
-    lists = [table["dependencies"]]
-    while lists or waiting:
-        if not lists:
-            extra = waiting.pop(0)
-            if extra in followed:
-                continue
-            followed.add(extra)
-            if extra not in optional:
-                known = ", ".join(sorted(optional)) or "none"
-                raise ProjectError(
-                    f"{file} has no extra {extra!r}", hint=f"its extras: {known}", file=place[0], line=place[1]
-                )
-            lists.append(optional[extra])
-        for item in lists.pop():
-            match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\[([^\]]*)\]", item)
-            if match and own and canonicalize_name(match[1]) == own:
-                waiting.extend(canonicalize_name(part.strip()) for part in match[2].split(","))
-            elif item not in yielded:
-                yielded.add(item)
-                yield item
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments, continuations joined, with the number of their first line."""
-    parts: list[str] = []
-    start = 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        comment = raw.lstrip().startswith("#")
-        line = "" if comment else re.sub(r"(^|\s)#.*$", "", raw)
-        if not parts:
-            start = number
-        if line.endswith("\\") and not comment:
-            parts.append(line[:-1])
-            continue
-        parts.append(line)
-        joined = "".join(parts).strip()
-        parts = []
-        if joined:
-            yield start, joined
-    if joined := "".join(parts).strip():
-        yield start, joined
-
-
-def _options(line: str, file: str, number: int) -> Iterator[tuple[str, str]]:
-    """``(meaning, value)`` for each option of a line."""
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise ProjectError(f"not understood: {error}", file=file, line=number) from error
-    while words:
-        word = words.pop(0)
-        option, equals, value = word.partition("=")
-        if not word.startswith("--") and len(word) > 2 and word[:2] in _OPTIONS:
-            option, equals, value = word[:2], "=", word[2:]
-        kind = _OPTIONS.get(option)
-        if kind is None:
-            raise ProjectError(
-                f"unknown option {option!r} in a requirements file",
-                hint="known here: " + ", ".join(sorted(name for name in _OPTIONS if name.startswith("--"))),
-                file=file,
-                line=number,
-            )
-        if kind in _WITHOUT_VALUE:
-            yield kind, ""
-            continue
-        if not equals:
-            if not words:
-                raise ProjectError(f"{option} needs a value", file=file, line=number)
-            value = words.pop(0)
-        yield kind, value
-
-
-def _requirement(line: str, file: str, number: int, constraint: bool) -> Asked:
-    text = re.split(r"\s--(?:hash|config-settings?|global-option)\b", line, maxsplit=1)[0].strip()
-    if (
-        _URL.match(text)
-        or re.match(r"(\.{0,2}/|~|[A-Za-z]:\\|git\+|file:)", text)
-        or text.endswith((".whl", ".tar.gz"))
-    ):
-        raise _refused(text, file, number)
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        reason = str(error).splitlines()[0]
-        raise ProjectError(
-            f"not a requirement: {_shown(text)!r} ({reason})",
-            hint="write it as NAME>=VERSION (PEP 508)",
-            file=file,
-            line=number,
-        ) from error
-    if requirement.url:
-        raise _refused(text, file, number)
-    return Asked(requirement, file, number, constraint)
-
-
-def _refused(text: str, file: str, number: int) -> ProjectError:
-    return ProjectError(
-        f"{_shown(text)!r} is a URL or a path, not a package of an index: nothing pins what it holds",
-        hint="publish it to an index, or build its wheel, put it into a folder, "
-        "write `--find-links FOLDER` and require it as NAME==VERSION",
-        file=file,
-        line=number,
-    )
-
-
-def _shown(text: str) -> str:
-    """`text` without credentials, not too long."""
-    return re.sub(r"://[^/\s@]*@", "://", text)[:120]
-
-
-def _decode(raw: bytes, file: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ProjectError("is not UTF-8", file=file, line=line, hint="save the file as UTF-8") from error
-
-
-def _line_with(text: str, requirement: str) -> int:
-    for number, line in enumerate(text.splitlines(), 1):
-        if f'"{requirement}"' in line or f"'{requirement}'" in line:
-            return number
-    return 1
+        relative = _posix(name)
+        source, self.digests[relative], asked = read_pyproject(self._bytes(relative, place), relative, extras, place)
+        self.asked += asked
+        return source
 
 
 def _posix(path: str) -> str:

@@ -174,3 +174,9 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
 def test_checking_needs_no_secrets(tmp_path: Path) -> None:
     project = write_project(tmp_path, "--index-url https://${TOKEN}@host/simple\nalpha\n")
     assert list(input_files(project)) == ["requirements.in"]
+
+
+def test_absolute_paths_are_recorded_relative(tmp_path: Path) -> None:
+    (tmp_path / "team.txt").write_text("alpha<2\n")
+    project = write_project(tmp_path / "p", f"-c {tmp_path}/team.txt\nalpha\n")
+    assert list(input_files(project)) == ["../team.txt", "requirements.in"]

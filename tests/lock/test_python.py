@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import ProjectError, ResolutionError, StoreError, UsageError
+from builder.errors import LockError, ProjectError, ResolutionError, StoreError, UsageError
 from builder.lock.pins import Target
 from builder.lock.python import uv_platform
 from builder.lock.requirements import parse, render
@@ -296,3 +296,11 @@ def test_the_c_library_in_uvs_words() -> None:
     assert uv_platform(TARGETS[ARM64]) == "aarch64-manylinux_2_36"
     with pytest.raises(ResolutionError, match=r"glibc 2\.12"):
         name("2.12")
+
+
+def test_a_lock_that_cannot_be_read_is_not_thrown_away(tmp_path: Path, index: Index) -> None:
+    project = write_project(tmp_path / "p", "alpha\n")
+    with pytest.raises(LockError, match="not a pin") as caught:
+        lock(project, environment(PIP_INDEX_URL=index.simple), existing="<<<<<<< HEAD\nalpha==1.0\n")
+    assert "delete it" in (caught.value.hint or "")
+    assert caught.value.exit_code == 3

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -221,15 +222,23 @@ def _project(file: str) -> str:
 
 
 @contextmanager
-def serve_index(folder: Path) -> Iterator[Index]:
-    """An index of the wheels and sdists in `folder`, on a free port of this machine."""
+def serve_index(folder: Path, *, certificate: Path | None = None) -> Iterator[Index]:
+    """An index of the wheels and sdists in `folder`, on a free port of this machine.
+
+    With `certificate`, a PEM file that holds the key too, it speaks TLS.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     index = Index(folder)
     handler = type("Handler", (_Handler,), {"index": index})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.handle_error = lambda *args: None  # type: ignore[method-assign]  # clients hang up on purpose here
-    index.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    index.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
