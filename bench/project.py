@@ -1,0 +1,144 @@
+"""Our side: projects with their locks, and the states of store and cache in which a build may find itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Cost, Memory, run, run_watched
+from builder.cache import Cache
+from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE, LockedPlatform, read_lock
+
+__all__ = ["ROOT", "Project"]
+
+ROOT = Path(__file__).resolve().parent.parent
+_INPUTS = ("requirements.in", "constraints.txt")
+
+
+@dataclass
+class Project:
+    """A project in `folder` that uses the cache at `cache`. Its locks are kept by name and switched at will."""
+
+    folder: Path
+    cache: Path
+    environ: Mapping[str, str]
+    name: str
+    bytecode: bool = True
+    files: tuple[str, ...] = ()
+    user: int = 65532
+    _kept: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        python = {"requirements": ["requirements.in"], "constraints": ["constraints.txt"]}
+        lines = [f'name = "{self.name}"', 'version = "1.0.0"', "", "[python]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in python.items()]
+        lines += [f"bytecode = {json.dumps(self.bytecode)}", "", "[image]", 'platforms = ["linux/amd64"]']
+        lines += [
+            f"files = {json.dumps(list(self.files))}",
+            'command = ["python", "-m", "score"]',
+            f"user = {self.user}",
+        ]
+        (self.folder / "lockship.toml").write_text("\n".join(lines) + "\n")
+        for name in _INPUTS:
+            (self.folder / name).touch()
+        self.environ = {**self.environ, "LOCKSHIP_CACHE": str(self.cache), "PYTHONPATH": str(ROOT)}
+
+    # commands
+
+    def argv(self, *words: str) -> list[str]:
+        """A lockship command line for this project."""
+        return [sys.executable, "-m", "builder", words[0], "-C", str(self.folder), *words[1:]]
+
+    def call(self, *words: str) -> Cost:
+        """Run a lockship command."""
+        return run(self.argv(*words), self.environ)
+
+    def watched(self, *words: str) -> tuple[Cost, Memory]:
+        """Run a lockship command, watching its memory."""
+        return run_watched(self.argv(*words), self.environ)
+
+    # locks
+
+    def write(self, requirements: Iterable[str], constraints: Iterable[str] = ()) -> None:
+        """What is to be locked."""
+        for name, lines in zip(_INPUTS, (requirements, constraints), strict=True):
+            (self.folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+    def keep(self, name: str) -> None:
+        """Remember inputs and lock as they are now."""
+        paths = [self.folder / one for one in (*_INPUTS, LOCK_FILE, REQUIREMENTS_FILE)]
+        self._kept[name] = {path.name: path.read_bytes() for path in paths if path.exists()}
+
+    def switch(self, name: str) -> None:
+        """Inputs and lock as they were then, as a checkout of another commit would."""
+        for file, data in self._kept[name].items():
+            (self.folder / file).write_bytes(data)
+
+    def requirements(self, name: str) -> bytes:
+        """The requirements.lock kept under `name`."""
+        return self._kept[name][REQUIREMENTS_FILE]
+
+    def locked(self) -> LockedPlatform:
+        """What is locked now."""
+        lock = read_lock(self.folder / LOCK_FILE)
+        assert lock is not None, "lock first"
+        return lock.platforms[0]
+
+    def version(self, package: str) -> str:
+        """The version that `package` is locked at."""
+        return next(one.version for one in self.locked().wheels if one.name == package)
+
+    # states
+
+    def forget_store(self) -> None:
+        """As if nothing had ever been built here."""
+        shutil.rmtree(self.folder / ".lockship", ignore_errors=True)
+
+    def forget_layers(self, *, but: str | None = None) -> None:
+        """No layer of a wheel was ever made: neither blobs nor records. Those of the lock `but` stay."""
+        cache = Cache(self.cache)
+        spared = self._keys(but) if but else set()
+        for layer in self.locked().layers:
+            if layer.kind == "wheel" and layer.key not in spared:
+                cache.forget(layer.digest)
+                (self.cache / "keys" / layer.key).unlink(missing_ok=True)
+                if (store := self.folder / ".lockship" / "store").is_dir():
+                    (store / "blobs" / "sha256" / layer.digest.hex).unlink(missing_ok=True)
+
+    def _keys(self, name: str) -> set[str]:
+        return set(re.findall(r'key = "([0-9a-f]{64})"', self._kept[name][LOCK_FILE].decode()))
+
+    def forget_wheels(self) -> None:
+        """No wheel was ever downloaded."""
+        cache = Cache(self.cache)
+        for wheel in self.locked().wheels:
+            cache.forget(wheel.digest)
+
+    # results
+
+    def manifest(self) -> Mapping[str, Any]:
+        """The image's manifest in the store."""
+        store = self.folder / ".lockship" / "store"
+        index = json.loads((store / "index.json").read_bytes())
+        document = self._blob(store, index["manifests"][0]["digest"])
+        return self._blob(store, document["manifests"][0]["digest"])
+
+    def _blob(self, store: Path, digest: str) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = json.loads((store / "blobs" / "sha256" / digest[7:]).read_bytes())
+        return document
+
+
+def write_tree(target: Path, source: Path, names: Sequence[str]) -> None:
+    """Copy files and folders of an example."""
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source / name, target / name)
