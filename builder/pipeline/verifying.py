@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from builder.cache import Cache
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import StoreError, VerificationError
 from builder.image.index import Plan
 from builder.image.layer import first_difference
+from builder.image.stored import read_release
 from builder.layers.make import known
 from builder.layers.recipe import Layer
 from builder.pipeline.building import build_prepared, open_store
@@ -52,7 +56,7 @@ def verify(project: Project, context: Context, platforms: Sequence[Platform] | N
         descriptors = _descriptors(prepared.plan)
         stored = store.tags().get(prepared.plan.facts.version)
         if stored is not None and len(prepared.plan.images) == len(project.image.platforms):
-            _compare_stored(prepared.plan, store, stored)
+            _compare_stored(prepared.plan, store, stored, rebuilt)
         for descriptor in descriptors:
             _read_whole(rebuilt, descriptor)
             if stored is not None and store.has_blob(descriptor.digest):
@@ -91,13 +95,45 @@ def _difference(layer: Layer, store: Layout, made: Digest, cache: Cache) -> str:
     return f": {found}" if found else ""
 
 
-def _compare_stored(plan: Plan, store: Store, stored: Digest) -> None:
+def _compare_stored(plan: Plan, store: Store, stored: Digest, rebuilt: Store) -> None:
     if stored == plan.descriptor.digest:
         return
+    found = _first_of_images(plan, store, stored, rebuilt)
     raise VerificationError(
-        f"{plan.facts.name}:{plan.facts.version} in the store is {stored}, the sources give {plan.descriptor.digest}",
-        hint="`lockship plan` shows what differs between the two",
+        f"{plan.facts.name}:{plan.facts.version} in the store is not what the sources give: {found}",
+        hint="`lockship plan` shows all that differs; `lockship build` brings the store up to date",
     )
+
+
+def _first_of_images(plan: Plan, store: Store, stored: Digest, rebuilt: Store) -> str:
+    release = read_release(store, stored)
+    assert release is not None
+    for image in plan.images:
+        before = release.images.get(image.platform)
+        if before is None:
+            return f"it has no image for {image.platform}"
+        for part, layer in zip_longest(before.parts, image.layers):
+            if part is None or layer is None:
+                return f"{image.platform} has {len(before.parts)} layers, {len(image.layers)} come from the sources"
+            what = f"layer {layer.kind} {layer.title}"
+            if part.kind != layer.kind or [name for name, _ in part.holds] != [name for name, _ in layer.holds]:
+                return f"{what} is another one ({part.kind}: {', '.join(name for name, _ in part.holds)})"
+            if part.digest != layer.digest:
+                old, new = store.read_blob(part.digest), rebuilt.read_blob(layer.digest)
+                return first_difference(old, new, what=what) or f"{what} differs"
+        if (found := _first_field(dict(before.config), json.loads(image.config))) is not None:
+            return f"the configuration of {image.platform}: {found}"
+    return f"its index is {stored}, the sources give {plan.descriptor.digest}"
+
+
+def _first_field(old: Any, new: Any, path: str = "") -> str | None:
+    """The first field in which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if found := _first_field(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")):
+                return found
+        return None
+    return None if old == new else f"{path} is {json.dumps(old)[:200]}, not {json.dumps(new)[:200]}"
 
 
 def _descriptors(plan: Plan) -> list[Descriptor]:

@@ -155,7 +155,7 @@ class World:
             str(path.relative_to(self.folder))
             for place in places
             for path in (place.rglob("*") if place.exists() else ())
-            if path.name.endswith(".tmp") or (place.name == "tmp" and path.parent == place)
+            if (path.name.endswith(".tmp") and path.is_file()) or (place.name == "tmp" and path.parent == place)
         ]
 
 
