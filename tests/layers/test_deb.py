@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,12 +17,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.errors import ArtifactError
-from builder.layers import deb, tar
+from builder.cache import Cache
+from builder.content import Platform
+from builder.errors import ArtifactError, LockError, StoreError
+from builder.layers import deb, system, tar
 from builder.layers.encode import encode
 from builder.layers.recipe import Part
+from builder.lock.debian import fetch_debs, resolve_base
+from builder.lock.pins import Artifact
+from builder.progress import SILENT
+from builder.project import Image
 from tests.support import apt_repository as make
 from tests.support.apt_repository import Piece, folder, hard, regular, soft
+from tests.support.require import need
 
 
 def entries(
@@ -473,3 +484,97 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     size, peak = map(int, done.stdout.split())
     assert size > 400 << 20
     assert peak < 150 << 20, peak
+
+
+# Debian's own
+
+AMD64 = Platform.parse("linux/amd64")
+
+_PROBE = """
+import ctypes, datetime, lzma, os, pwd, socket, sqlite3, ssl, sys, tempfile, zoneinfo
+assert ssl.create_default_context().cert_store_stats()["x509_ca"] > 100
+assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
+assert lzma.decompress(lzma.compress(b"x")) == b"x"
+assert ctypes.CDLL("libstdc++.so.6")
+assert zoneinfo.ZoneInfo("Europe/Berlin").utcoffset(datetime.datetime(2024, 7, 1)) == datetime.timedelta(hours=2)
+assert socket.getservbyname("https") == 443
+tempfile.NamedTemporaryFile().close()
+assert os.access(os.path.expanduser("~"), os.W_OK)
+print(sys.version_info[:2], pwd.getpwuid(os.getuid()).pw_name)
+"""
+
+
+def _base(cache: Cache, root: Path, suite: str, python: str) -> list[Artifact]:
+    need("apt and an amd64 machine", shutil.which("apt-get") and platform.machine() == "x86_64", "not here")
+    image = Image(base=f"debian:{suite}")
+    try:
+        base = resolve_base(image, python, AMD64, root=root, environ=os.environ, progress=SILENT)
+    except (LockError, StoreError) as error:
+        need("a Debian mirror", None, str(error))
+        raise
+    fetch_debs(
+        base.artifacts,
+        image,
+        AMD64,
+        cache,
+        root=root,
+        environ=os.environ,
+        progress=SILENT,
+        locations=base.locations,
+    )
+    return list(base.artifacts)
+
+
+def _blob(cache: Cache, artifact: Artifact) -> Path:
+    path = cache.blob(artifact.digest)
+    assert path is not None
+    return path
+
+
+@pytest.mark.apt
+@pytest.mark.slow
+@pytest.mark.parametrize(("suite", "python"), [("bookworm", "3.11"), ("trixie", "3.13")])
+def test_the_unpacked_python_runs_on_this_machine(tmp_path: Path, shared_cache: Cache, suite: str, python: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for one in _base(shared_cache, tmp_path, suite, python):
+        deb.unpack(_blob(shared_cache, one), root)
+    loader = root / "usr/lib64/ld-linux-x86-64.so.2"
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    command = [str(loader), "--library-path", str(libraries), str(root / f"usr/bin/python{python}"), "-I", "-S", "-c"]
+    script = "import sqlite3, lzma, ssl, py_compile; print(py_compile.__file__)"
+    done = subprocess.run([*command, script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(root / f"usr/lib/python{python}/py_compile.py")
+
+
+@pytest.mark.apt
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.parametrize(("suite", "python"), [("bookworm", "3.11"), ("trixie", "3.13")])
+def test_python_runs_in_a_container(tmp_path: Path, shared_cache: Cache, engine: str, suite: str, python: str) -> None:
+    import docker
+
+    system_part = Part("system", "system", params={"user": 65532, "architecture": "amd64"})
+    found = {one.path: one for one in system.entries(system_part)}
+    for one in _base(shared_cache, tmp_path, suite, python):
+        made = Part("deb", one.name, one.version, one.digest, one.file)
+        for entry in deb.entries(_blob(shared_cache, one), made, None):
+            # layers lie over each other: what two of them hold must be the same
+            assert found.setdefault(entry.path, entry) == entry
+    with (tmp_path / "base.tar").open("wb") as file:
+        encode(tar.arrange(found.values()), file, compress=False)
+    client = docker.DockerClient(base_url=engine)
+    try:
+        with (tmp_path / "base.tar").open("rb") as file:
+            answer = json.loads(client.api.import_image_from_data(file.read()).splitlines()[-1])
+        image = answer["status"]
+        try:
+            for user, name in ((0, "root"), (65532, "app")):
+                command = [f"python{python}", "-c", _PROBE]
+                said = client.containers.run(image, command, user=user, remove=True, network_mode="none")
+                major, minor = python.split(".")
+                assert said.decode().strip() == f"({major}, {minor}) {name}"
+        finally:
+            client.images.remove(image, force=True)
+    finally:
+        client.close()

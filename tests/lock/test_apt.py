@@ -299,7 +299,7 @@ def test_a_tampered_repository_is_refused(
 
 @pytest.mark.apt
 def test_another_key_is_refused(tmp_path: Path, repository: AptRepository) -> None:
-    with Key() as other, pytest.raises(VerificationError, match="NO_PUBKEY|Missing key") as caught:
+    with Key() as other, pytest.raises(VerificationError, match=r"NO_PUBKEY|Missing key") as caught:
         updated(repository, repository.uri, environment(tmp_path), other.export(tmp_path / "other.gpg"))
     assert "keyring" in (caught.value.hint or "")
 
