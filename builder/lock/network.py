@@ -35,6 +35,8 @@ def origin(url: str) -> Origin:
 
 def without_login(url: str) -> str:
     """`url` without user and password."""
+    if "@" not in url:
+        return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=_host(parts)))
 

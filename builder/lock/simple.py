@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 from builder.errors import StoreError
 
@@ -82,14 +82,15 @@ def _from_html(text: str, address: str) -> list[Link]:
 
 
 def _from_anchor(attributes: Mapping[str, str | None], base: str) -> Link | None:
-    parts = urlsplit(urljoin(base, attributes.get("href") or ""))
-    file = unquote(parts.path.rpartition("/")[2])
+    href, _, fragment = (attributes.get("href") or "").strip().partition("#")
+    url = href if href.startswith(("https://", "http://")) else urljoin(base, href)
+    file = unquote(url.partition("?")[0].rpartition("/")[2])
     if not file:
         return None
-    algorithm, _, value = parts.fragment.partition("=")
+    algorithm, _, value = fragment.partition("=")
     return Link(
         file=file,
-        url=parts._replace(fragment="").geturl(),
+        url=url,
         sha256=value.partition("&")[0].lower() if algorithm == "sha256" else "",
         yanked="data-yanked" in attributes,
         requires_python=attributes.get("data-requires-python") or "",
