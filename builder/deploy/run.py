@@ -115,7 +115,7 @@ def _attached(engine: Engine, container: str, streams: Streams) -> int:
                 inlet = engine.api.attach_socket(container, params={"stdin": 1, "stream": 1})
                 feed = stack.enter_context(Feed(streams.stdin, inlet))
         stack.enter_context(raw_terminal(streams.stdin if streams.tty else None))
-        stack.enter_context(_forwarding(engine, container))
+        stack.enter_context(_forwarding(engine, container, streams))
         if (status := _start(engine, container, streams)) is not None:
             return status
         if streams.stdin is not None:
@@ -147,10 +147,17 @@ def _start(engine: Engine, container: str, streams: Streams) -> int | None:
                 _say(streams, f"{name} can't be executed in the image")
                 return CANNOT_RUN
             raise
-        if streams.tty and (size := window_size(streams.stdout)) is not None:
-            with suppress(APIError):  # the command may be done already
-                engine.api.resize(container, *size)
+    if streams.tty:
+        _fit(engine, container, streams)
     return None
+
+
+def _fit(engine: Engine, container: str, streams: Streams) -> None:
+    """Make the container's terminal as large as ours."""
+    size = window_size(streams.stdout)
+    if size is not None:
+        with suppress(StoreError), engine_errors(engine):  # the command may be done already
+            engine.api.resize(container, *size)
 
 
 def _say(streams: Streams, message: str) -> None:
@@ -159,7 +166,7 @@ def _say(streams: Streams, message: str) -> None:
 
 
 @contextmanager
-def _forwarding(engine: Engine, container: str) -> Iterator[None]:
+def _forwarding(engine: Engine, container: str, streams: Streams) -> Iterator[None]:
     """Signals that we get go to the command. In a terminal Ctrl-C is a byte like others and raises none."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -169,6 +176,9 @@ def _forwarding(engine: Engine, container: str) -> Iterator[None]:
     def forward() -> None:
         count = 0
         while (number := arrived.get()) is not None:
+            if number == signal.SIGWINCH:
+                _fit(engine, container, streams)
+                continue
             count += 1
             name = "SIGKILL" if count >= _PATIENCE else signal.Signals(number).name
             with suppress(StoreError), engine_errors(engine):
@@ -176,8 +186,14 @@ def _forwarding(engine: Engine, container: str) -> Iterator[None]:
 
     worker = threading.Thread(target=forward, daemon=True)
     worker.start()
-    # handlers only queue: a request from inside a handler could meet a lock that the interrupted code holds
-    before = {number: signal.signal(number, lambda got, _: arrived.put(got)) for number in _FORWARDED}
+    wanted = [*_FORWARDED, *([signal.SIGWINCH] if streams.tty else [])]
+    # handlers only queue: a request from inside a handler could meet a lock that the interrupted code holds;
+    # what is ignored (nohup) stays ignored
+    before = {
+        number: signal.signal(number, lambda got, _: arrived.put(got))
+        for number in wanted
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -27,7 +27,7 @@ def docker_engine(engine: str) -> Iterator[Engine]:
 def shell_store(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """A store with an image that holds a shell, under the tag 1.0; its id is new in every session."""
     store = Layout(tmp_path_factory.mktemp("shell") / "store")
-    layer = put_layer(store, "system", host_programs("sh", "cat", "sleep", "env"), ("shell", "1"))
+    layer = put_layer(store, "system", host_programs("sh", "cat", "sleep", "env", "stty"), ("shell", "1"))
     labels = {"session": uuid.uuid4().hex}
     image = {"labels": labels, "env": {"FROM_IMAGE": "yes"}, "command": ["sh", "-c", "echo own command"]}
     put_image(store, Project.model_validate({"name": "shell", "version": "1.0", "image": image}), [layer], "1.0")

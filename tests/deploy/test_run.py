@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import functools
 import io
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.deploy.docker import Engine, Streams, run
+from builder.deploy import docker
+from builder.deploy.docker import Engine, Streams
 from builder.errors import StoreError
 
 pytestmark = pytest.mark.engine
+
+# nothing here needs a network, and an engine may be without one
+run = functools.partial(docker.run, network="none")
 
 
 class Captured(Streams):
@@ -143,7 +149,7 @@ def _child(engine: str, image: str, script: str) -> subprocess.Popen[bytes]:
         import sys
         from builder.deploy.docker import Streams, connect, run
         engine = connect({{"DOCKER_HOST": {engine!r}, "HOME": "/nowhere"}})
-        sys.exit(run(engine, {image!r}, ["sh", "-c", {script!r}], streams=Streams()))
+        sys.exit(run(engine, {image!r}, ["sh", "-c", {script!r}], streams=Streams(), network="none"))
         """
     )
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -171,6 +177,17 @@ def test_a_command_that_ignores_signals_is_killed_at_the_third(engine: str, shel
         assert process.wait() == 137
 
 
+def _expect(process: subprocess.Popen[bytes], terminal: int, text: bytes) -> None:
+    """Read until `text` comes, as long as the process lives."""
+    seen = b""
+    while text not in seen:
+        ended = process.poll() is not None
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 1000)
+        else:
+            assert not ended, seen
+
+
 def test_a_terminal(engine: str, shell: str) -> None:
     """The container sees a terminal of the same size, and keys arrive."""
     import fcntl
@@ -183,9 +200,9 @@ def test_a_terminal(engine: str, shell: str) -> None:
         import sys
         from builder.deploy.docker import Streams, connect, run
         engine = connect({{"DOCKER_HOST": {engine!r}, "HOME": "/nowhere"}})
-        script = "[ -t 0 ] && [ -t 1 ] && echo terminal; read line; echo got $line; exit 5"
+        script = "[ -t 0 ] && [ -t 1 ] && echo terminal; read l; stty size; read l; echo got $l; stty size; exit 5"
         streams = Streams(stdin=sys.stdin.buffer, tty=True)
-        sys.exit(run(engine, {shell!r}, ["sh", "-c", script], streams=streams))
+        sys.exit(run(engine, {shell!r}, ["sh", "-c", script], streams=streams, network="none"))
         """
     )
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -193,12 +210,14 @@ def test_a_terminal(engine: str, shell: str) -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     before = termios.tcgetattr(theirs)
     process = subprocess.Popen([sys.executable, "-c", program], env=environ, stdin=theirs, stdout=theirs, stderr=theirs)
-    seen = b""
-    while b"terminal" not in seen:
-        seen += os.read(ours, 1000)
+    _expect(process, ours, b"terminal")
+    os.write(ours, b"go\r")
+    _expect(process, ours, b"33 77\r\n")
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 99, 0, 0))
+    process.send_signal(signal.SIGWINCH)  # as the kernel does for the terminal's own processes
+    time.sleep(0.3)
     os.write(ours, b"hello\r")
-    while b"got hello\r\n" not in seen:
-        seen += os.read(ours, 1000)
+    _expect(process, ours, b"got hello\r\n44 99\r\n")
     assert process.wait() == 5
     assert termios.tcgetattr(theirs) == before
     os.close(ours)

@@ -282,10 +282,13 @@ def test_docker_builds_it(base: tuple[Engine, str], engine: str, tmp_path: Path,
             assert config[key] == ours[key], key
         assert not config.get("Entrypoint")
         with (tmp_path / "stdout").open("w+b") as stdout:
-            assert run(docker, "lockship-test-export:1", streams=Streams(stdout)) == 0
-            assert run(docker, "lockship-test-export:1", ["greet"], streams=Streams(stdout)) == 0
+            assert run(docker, "lockship-test-export:1", streams=Streams(stdout), network="none") == 0
+            assert run(docker, "lockship-test-export:1", ["greet"], streams=Streams(stdout), network="none") == 0
             script = "import pathlib, importlib.util as u; print(pathlib.Path('link').read_text(), u.find_spec('pip'))"
-            assert run(docker, "lockship-test-export:1", ["python", "-c", script], streams=Streams(stdout)) == 0
+            assert (
+                run(docker, "lockship-test-export:1", ["python", "-c", script], streams=Streams(stdout), network="none")
+                == 0
+            )
             stdout.seek(0)
             lines = stdout.read().decode().splitlines()
         assert lines == ["hello from a wheel", '5 $ "net" \\ 65532', "hello from a wheel", "data None"]
