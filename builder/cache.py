@@ -46,7 +46,7 @@ def storage_error(error: OSError, folder: Path, what: str) -> StoreError:
         errno.EPERM: "name a writable folder with LOCKSHIP_CACHE",
     }
     return StoreError(
-        f"cannot {what} in {folder}: {error.strerror or error}", hint=hints.get(error.errno or 0), file=None
+        f"cannot {what} in {folder}: {error.strerror or error}", hint=hints.get(error.errno or 0, hints[errno.EROFS])
     )
 
 
@@ -113,6 +113,11 @@ class Cache:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._keys = root / "keys"
+
+    def require_writable(self) -> None:
+        """Raises StoreError, with a way out, when nothing can be put in: before any work, and in our own words."""
+        with self.writer():
+            pass
 
     def blob(self, digest: Digest) -> Path | None:
         """The file that holds `digest`, or None. Its bytes were verified when it was put in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -234,7 +235,8 @@ def find_project(start: Path) -> Path:
         return start
     if not start.is_dir():
         raise ProjectError(f"no such folder: {start}", hint="name a project's folder or its lockship.toml")
-    for folder in (start.absolute(), *start.absolute().parents):
+    here = Path(os.path.normpath(start.absolute()))  # "..", taken literally, would lead back here
+    for folder in (here, *here.parents):
         candidate = folder / PROJECT_FILE
         if candidate.is_file():
             return candidate
@@ -254,7 +256,10 @@ def load_project(file: Path) -> Project:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         raise ProjectError(
-            f"not valid TOML: {error}", file=file, line=int(line[1]) if line else text.count("\n") + 1
+            f"not valid TOML: {error}",
+            file=file,
+            line=int(line[1]) if line else text.count("\n") + 1,
+            hint="TOML's rules are at https://toml.io; docs/project-file.md shows every key",
         ) from error
     prefix: tuple[str, ...] = ()
     inherited: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from builder.errors import LockshipError
 
@@ -20,8 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "invoke", "main"]
 
+
+class _InterruptError(Exception):
+    """Ctrl-C, which typer would swallow without a word."""
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptError from error
+
+
 app = typer.Typer(
     name="lockship",
+    cls=_Group,
     help="Lock a data-science project, ship it as a reproducible image, roll it back.",
     no_args_is_help=True,
     add_completion=False,
@@ -62,7 +77,7 @@ def invoke(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False, obj=None)
     except LockshipError as error:
         return terminal.fail(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except (_InterruptError, KeyboardInterrupt, typer.Abort):
         return terminal.interrupted()
     except typer.Exit as stop:
         return stop.exit_code

@@ -23,7 +23,7 @@ def run(terminal: Terminal, path: Path, *, check: bool, upgrade: bool, packages:
     project = open_project(path)
     if check:
         if upgrade or packages:
-            raise UsageError("--check changes nothing, so --upgrade makes no sense beside it")
+            raise UsageError("--check changes nothing, so --upgrade makes no sense beside it", hint="give one of them")
         check_lock(project)
         terminal.result("lock-check", {"fresh": True}, "the lock fits its inputs")
         return

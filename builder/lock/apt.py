@@ -97,7 +97,14 @@ class Apt:
                 prefix="lockship-apt-", dir=chosen or None, ignore_cleanup_errors=True
             )
             self.folder = Path(self._temporary.name)
-            for name in ("etc/preferences.d", "etc/sources.list.d", "lists/partial", "cache/archives/partial", "keys"):
+            for name in (
+                "etc/preferences.d",
+                "etc/sources.list.d",
+                "lists/partial",
+                "cache/archives/partial",
+                "keys",
+                "tmp",
+            ):
                 (self.folder / name).mkdir(parents=True)
             (self.folder / "status").touch()
             (self.folder / "apt.conf").write_text(self._configuration())
@@ -280,7 +287,7 @@ class Apt:
     # processes
 
     def _start(self, command: Sequence[str], stdout: int, stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
-        environ = {**self._environ, "APT_CONFIG": str(self.folder / "apt.conf")}
+        environ = {**self._environ, "APT_CONFIG": str(self.folder / "apt.conf"), "TMPDIR": str(self.folder / "tmp")}
         return subprocess.Popen(
             command, env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )

@@ -136,9 +136,7 @@ def read_lock(path: Path) -> Lock | None:
         raise StaleLockError(f"is damaged: {error}", file=path, hint=_RELOCK) from error
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
-        raise LockError(
-            f"has format {version}, this lockship reads up to {FORMAT}", file=path, hint="upgrade lockship"
-        )
+        raise LockError(f"has format {version}, this lockship reads up to {FORMAT}", file=path, hint="upgrade lockship")
     if version != FORMAT:
         raise StaleLockError("has no format that is known", file=path, hint=_RELOCK)
     marker = f'checksum = "{document.get("checksum")}"\n'

@@ -63,10 +63,11 @@ def lock(
             pass
         else:
             return LockReport(old, (), False)
+    context.cache.require_writable()
     facts = fingerprints(project)
-    base = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
+    base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
     new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, upgrade_packages)
-    new = _lock_layers(project, context, new)
+    new = _lock_layers(project, context, new, seen)
     if text is not None:
         write_file(project.path(REQUIREMENTS_FILE), text.encode())
     new.write(project.path(LOCK_FILE))
@@ -89,14 +90,14 @@ def _lock_base(
     *,
     upgrade: bool,
     upgrade_packages: Sequence[str],
-) -> Lock:
-    """A lock with the base's debs for every platform, and nothing of Python yet."""
+) -> tuple[Lock, Mapping[Digest, str]]:
+    """A lock with the base's debs for every platform and nothing of Python yet, and where each deb was just seen."""
     debian.suite_of(project.image.base, file=project.file)
     decides = [key for key in facts if key.startswith("[image] ")] + ["[python] version", "[python] bytecode"]
     if old is not None and not upgrade and all(old.inputs.get(key) == facts[key] for key in decides):
         known = {one.name for locked in old.platforms for one in locked.debs}
         if not known & set(upgrade_packages):
-            return old
+            return old, {}
     keep = {} if old is None or upgrade else {locked.platform: locked.debs for locked in old.platforms}
     others = [one for one in _COMPILE_HOSTS if one not in project.image.platforms] if project.python.bytecode else []
 
@@ -133,7 +134,8 @@ def _lock_base(
     )
     for other in others:
         _same_interpreter(platforms[0], bases[other].artifacts, other)
-    return Lock(
+    seen = {digest: uri for base in bases.values() for digest, uri in base.locations.items()}
+    made = Lock(
         base=project.image.base,
         inputs=facts,
         outputs={},
@@ -141,6 +143,7 @@ def _lock_base(
         platforms=platforms,
         interpreters={other: bases[other].artifacts for other in others},
     )
+    return made, seen
 
 
 def _advancing(items: Iterable[_T], task: Task) -> Iterator[_T]:
@@ -205,11 +208,10 @@ def _lock_python(
     ), text
 
 
-def _lock_layers(project: Project, context: Context, unlayered: Lock) -> Lock:
+def _lock_layers(project: Project, context: Context, unlayered: Lock, seen: Mapping[Digest, str]) -> Lock:
     """The lock with the layers that its artifacts become; every blob is in the cache then."""
-    recipes: dict[Platform, tuple[Recipe, ...]] = {}
-    for locked in unlayered.platforms:
-        recipes[locked.platform] = wheel_and_deb_recipes(locked)
+
+    def fetch(locked: LockedPlatform) -> None:
         debian.fetch_debs(
             locked.debs,
             project.image,
@@ -218,7 +220,14 @@ def _lock_layers(project: Project, context: Context, unlayered: Lock) -> Lock:
             root=project.root,
             environ=context.environ,
             progress=context.progress,
+            locations=seen,
         )
+
+    with ThreadPoolExecutor(len(unlayered.platforms)) as pool:
+        list(pool.map(fetch, unlayered.platforms))
+    recipes: dict[Platform, tuple[Recipe, ...]] = {}
+    for locked in unlayered.platforms:
+        recipes[locked.platform] = wheel_and_deb_recipes(locked)
         refuse_clashes(locked, context.cache)
     wanted = {recipe.key: recipe for group in recipes.values() for recipe in group}
     interpreter = interpreter_for(project, unlayered, context, wanted.values())
