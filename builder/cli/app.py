@@ -223,12 +223,15 @@ def run(
 def export_dockerfile(
     project: ProjectOption = HERE,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write the build context here.")
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Write the build context here.")
+    ] = Path("docker"),
+    platform: Annotated[
+        str | None, typer.Option("--platform", metavar="OS/ARCH", help="For this platform. [default: this machine's]")
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a Dockerfile that installs the same lock, for teams whose rules say `docker build`."""
+    """Write a folder for `docker build` that installs the same lock, for teams whose rules ask for one."""
     from builder.cli import dockerfile as command
 
-    command.run(_terminal(json, quiet), project, output)
+    command.run(_terminal(json, quiet), project, output, platform)

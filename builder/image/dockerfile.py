@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,11 @@ from builder.errors import ProjectError, RefusedError
 from builder.image.config import ENVIRONMENT, Facts, labels
 from builder.layers import tar
 from builder.layers.gzip import content_of
-from builder.project import Image, Project
+from builder.layers.recipe import Layer
+from builder.project import Project
 from builder.templating import render
 
-__all__ = ["PIP", "base_project", "render_dockerfile", "write_context"]
+__all__ = ["PIP", "base_archives", "render_dockerfile", "write_context"]
 
 # The pip that installs: its wheel's file name and digest, so that the same one runs everywhere.
 PIP: Final = (
@@ -33,38 +34,32 @@ PIP: Final = (
 _MARK: Final = "# Written by `lockship export dockerfile`"
 
 
-def base_project(project: Project) -> Project:
-    """The project of which only the base is left: what the Dockerfile starts from.
-
-    An image of its system and package layers (kinds ``system`` and ``deb``) is that base; it changes only with them.
-    """
-    image = Image(base=project.image.base, user=project.image.user)
-    empty = {"name": f"{project.name}-base", "image": image, "model": None, "models": {}}
-    return project.model_copy(update=empty)
+def base_archives(layers: Sequence[Layer]) -> dict[str, Layer]:
+    """File names for the layers of a base, in the order in which they are unpacked; each holds its layer's digest."""
+    return {f"{number:02}-{layer.kind}-{layer.digest.hex}.tar.gz": layer for number, layer in enumerate(layers)}
 
 
 def render_dockerfile(
     project: Project,
     facts: Facts,
     *,
-    base_reference: str,
+    base: Sequence[str],
     python: str,
     wheels: bool = True,
     files: bool = True,
 ) -> str:
     """The Dockerfile for a folder that `write_context` fills.
 
-    `base_reference` is what the base is called where the build runs: a registry's name with its digest, or the name
-    that the engine knows it by. With `wheels` pip installs from the folder ``wheels`` and needs no network, else from
-    the index that the build configures (PIP_INDEX_URL). `files` says whether there are any. Raises ProjectError for
-    values that a Dockerfile can't say.
+    `base` are the names of the base's layers (`base_archives`), lowest first. With `wheels` pip installs from the
+    folder ``wheels`` and needs no network, else from the index that the build configures (PIP_INDEX_URL). `files`
+    says whether there are any. Raises ProjectError for values that a Dockerfile can't say.
     """
     image = project.image
     interpreter = "python" + ".".join(python.split(".")[:2])
     values = {
         "title": f"{facts.name} {facts.version}",
         "tag": f"{facts.name}:{facts.version}",
-        "base_reference": base_reference,
+        "base": json.dumps([*(f"base/{name}" for name in base), "/"]),
         "pip_wheel": PIP[0],
         "wheels": wheels,
         "files": files,
@@ -87,10 +82,11 @@ def write_context(
     *,
     requirements: bytes,
     pip: Path,
+    base: Mapping[str, Path],
     wheels: Mapping[str, Path],
     entries: Iterable[tar.Entry],
 ) -> None:
-    """Fill `folder`: Dockerfile, requirements.lock, pip's wheel, ``wheels`` by file name, and the code in ``files``.
+    """Fill `folder`: Dockerfile, requirements.lock, pip's wheel, ``base`` and ``wheels`` by file name, the code.
 
     All or nothing: an earlier export is replaced, anything else is refused (RefusedError).
     """
@@ -107,6 +103,8 @@ def write_context(
             _write(fresh / "Dockerfile", dockerfile.encode())
             _write(fresh / "requirements.lock", requirements)
             _copy(pip, fresh / PIP[0])
+            for name, path in sorted(base.items()):
+                _copy(path, fresh / "base" / name)
             for name, path in sorted(wheels.items()):
                 _copy(path, fresh / "wheels" / name)
             for entry in entries:

@@ -6,8 +6,10 @@ with it, since installers differ in which of the two they believe.
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
+import weakref
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,24 +42,30 @@ class Member:
     content: Content
 
 
+class _File:
+    """A file that stays open while any of its slices is around."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """Part of a file, read in chunks when asked for. A value, so that members can cross process boundaries."""
+    """Part of a file, read in chunks when asked for."""
 
-    path: Path
+    file: _File
     offset: int
     length: int
 
     def __call__(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            left = self.length
-            while left:
-                chunk = file.read(min(CHUNK, left))
-                if not chunk:
-                    raise ArtifactError("ends before its stream does")
-                left -= len(chunk)
-                yield chunk
+        at, end = self.offset, self.offset + self.length
+        while at < end:
+            chunk = os.pread(self.file.descriptor, min(CHUNK, end - at), at)
+            if not chunk:
+                raise ArtifactError("ends before its stream does")
+            at += len(chunk)
+            yield chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,7 @@ def open_archive(path: Path, what: str) -> list[Member]:
                 raise ArtifactError(f"{what}: claims {claimed:,} bytes out of {total:,}: a zip bomb")
             seen: set[str] = set()
             members = []
+            slices = _File(path)
             end = 0
             for info in sorted(infos, key=lambda one: one.header_offset):
                 if info.header_offset < end:
@@ -107,7 +116,7 @@ def open_archive(path: Path, what: str) -> list[Member]:
                 if clean in seen:
                     raise ArtifactError(f"{what}: {clean!r} is there twice")
                 seen.add(clean)
-                members.append(_member(path, info, clean, start, what))
+                members.append(_member(slices, info, clean, start, what))
             return members
     except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{what}: not a readable zip file ({error})") from error
@@ -146,7 +155,7 @@ def _data_offset(file: object, info: zipfile.ZipInfo, what: str) -> int:
     return info.header_offset + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
-def _member(path: Path, info: zipfile.ZipInfo, clean: str, start: int, what: str) -> Member:
+def _member(file: _File, info: zipfile.ZipInfo, clean: str, start: int, what: str) -> Member:
     mode = info.external_attr >> 16
     if info.flag_bits & _ENCRYPTED:
         raise ArtifactError(f"{what}: {clean!r} is encrypted")
@@ -154,7 +163,7 @@ def _member(path: Path, info: zipfile.ZipInfo, clean: str, start: int, what: str
         raise ArtifactError(
             f"{what}: {clean!r} is a link or a device", hint="a wheel holds plain files only (PEP 427); report it"
         )
-    data = _Slice(path, start, info.compress_size)
+    data = _Slice(file, start, info.compress_size)
     content: Content
     if info.compress_type == zipfile.ZIP_DEFLATED:
         content = Deflated(data, info.compress_size, info.CRC)

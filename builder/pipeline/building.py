@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from builder.content import Descriptor, Digest, Platform
+from builder.content import Digest, Platform
 from builder.errors import VerificationError
 from builder.image.index import Plan
 from builder.layers.recipe import Layer
@@ -15,7 +17,7 @@ from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.store import Store
 
-__all__ = ["Built", "build", "build_prepared", "open_store"]
+__all__ = ["Built", "blob_of", "build", "build_prepared", "open_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +90,30 @@ def _write(prepared: Prepared, context: Context, missing: Sequence[Layer], store
 
 def _write_local(prepared: Prepared, context: Context, layer: Layer, store: Store) -> None:
     """A layer of the project's own files: through the cache, because a store wants to know the digest first."""
+    with blob_of(prepared, context, [layer]) as paths:
+        store.add_file(layer.descriptor, paths[layer.digest])
+
+
+@contextmanager
+def blob_of(prepared: Prepared, context: Context, layers: Sequence[Layer]) -> Iterator[dict[Digest, Path]]:
+    """The files of `layers` for as long as the context lasts: made layers from the cache, the project's own anew."""
+    own = [layer for layer in layers if layer.digest in prepared.local and context.cache.blob(layer.digest) is None]
+    try:
+        for layer in own:
+            _make_local(prepared, context, layer)
+        paths = {layer.digest: context.cache.blob(layer.digest) for layer in layers}
+        yield {digest: path for digest, path in paths.items() if path is not None}
+    finally:
+        for layer in own:
+            context.cache.forget(layer.digest)
+
+
+def _make_local(prepared: Prepared, context: Context, layer: Layer) -> None:
     with context.cache.writer() as writer:
         prepared.local[layer.digest].write(writer)
         try:
-            digest = writer.commit(layer.digest)
+            writer.commit(layer.digest)
         except VerificationError as error:
             raise VerificationError(
                 f"the files of layer {layer.title} changed while it was built", hint="run `lockship build` again"
             ) from error
-    path = context.cache.blob(digest)
-    assert path is not None
-    store.add_file(Descriptor(layer.media_type, layer.digest, layer.size), path)
-    context.cache.forget(digest)

@@ -7,23 +7,20 @@ import platform
 import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import APIError
 
-from builder.deploy.docker import Engine, Streams, connect, image_in, load, run
+from builder.content import Digest
+from builder.deploy.docker import Streams, connect, run
 from builder.errors import ProjectError, RefusedError, StoreError
 from builder.image.config import Facts, image_config
-from builder.image.dockerfile import PIP, base_project, render_dockerfile, write_context
+from builder.image.dockerfile import PIP, base_archives, render_dockerfile, write_context
 from builder.layers import tar
+from builder.layers.recipe import Layer
 from builder.project import Project
 from builder.registry.layout import Layout
-from tests.support.images import put_image
 from tests.support.layers import host_python, put_layer
 from tests.support.require import need
 from tests.support.wheels import make_wheel
@@ -36,7 +33,7 @@ def project(**image: Any) -> Project:
 
 
 def dockerfile(found: Project, **more: Any) -> str:
-    settings = {"base_reference": "registry.example.com/churn-base@sha256:" + "0" * 64, "python": "3.11.2"} | more
+    settings = {"base": ["00-system-0.tar.gz", "01-deb-1.tar.gz"], "python": "3.11.2"} | more
     return render_dockerfile(found, FACTS, **settings)
 
 
@@ -48,11 +45,12 @@ def test_golden() -> None:
         """\
 # Written by `lockship export dockerfile` from lockship.lock: churn 1.0.
 # Build it in this folder: docker build -t churn:1.0 .
-# The base is the one that the lock names; its packages are pinned, and so is every wheel, by hash.
-ARG BASE=registry.example.com/churn-base@sha256:0000000000000000000000000000000000000000000000000000000000000000
+# The base is what the lock pins: its layers are in base/, each named by its digest. Wheels are pinned by hash.
 
-FROM ${BASE} AS packages
-USER 0:0
+FROM scratch AS base
+ADD ["base/00-system-0.tar.gz", "base/01-deb-1.tar.gz", "/"]
+
+FROM base AS packages
 # the base has no shell and no pip: pip runs from its own wheel, and stays behind in this stage
 WORKDIR /build
 COPY ["PIP", "requirements.lock", "/build/"]
@@ -62,8 +60,7 @@ RUN ["/opt/venv/bin/python", "/build/PIP/pip", "install", "--no-deps", "--requir
 "--no-cache-dir", "--disable-pip-version-check", "--root-user-action=ignore", "--compile", "--no-index", \
 "--find-links=/build/wheels", "--requirement=/build/requirements.lock"]
 
-FROM ${BASE}
-USER 0:0
+FROM base
 COPY --from=packages ["/opt/venv", "/opt/venv"]
 COPY ["files/", "/"]
 ENV PATH="/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \\
@@ -109,11 +106,12 @@ def test_a_value_that_a_dockerfile_cannot_say() -> None:
     assert caught.value.exit_code == 2
 
 
-def test_the_base_alone_depends_on_the_base_alone() -> None:
-    one = base_project(project(env={"A": "1"}, command=["x"], files=["a.py"], labels={"b": "c"}))
-    two = base_project(project(env={"A": "2"}))
-    assert one == two
-    assert one.name == "churn-base"
+def test_archives_are_named_in_order_by_digest() -> None:
+    layers = [Layer(kind, Digest.of(kind.encode()), 1, Digest.of(b"")) for kind in ("system", "deb")]
+    assert list(base_archives(layers)) == [
+        f"00-system-{layers[0].digest.hex}.tar.gz",
+        f"01-deb-{layers[1].digest.hex}.tar.gz",
+    ]
 
 
 @pytest.fixture
@@ -126,7 +124,9 @@ def pip_wheel(tmp_path: Path) -> Path:
 def fill(
     folder: Path, pip: Path, *entries: tar.Entry, text: str = "# Written by `lockship export dockerfile`\n"
 ) -> None:
-    write_context(folder, text, requirements=b"x==1\n", pip=pip, wheels={"x-1.whl": pip}, entries=entries)
+    write_context(
+        folder, text, requirements=b"x==1\n", pip=pip, base={"b.gz": pip}, wheels={"x-1.whl": pip}, entries=entries
+    )
 
 
 def test_the_folder(tmp_path: Path, pip_wheel: Path) -> None:
@@ -145,6 +145,8 @@ def test_the_folder(tmp_path: Path, pip_wheel: Path) -> None:
     modes = {str(path.relative_to(out)): oct(path.lstat().st_mode & 0o777) for path in sorted(out.rglob("*"))}
     assert modes == {
         "Dockerfile": "0o644",
+        "base": "0o755",
+        "base/b.gz": "0o644",
         PIP[0]: "0o644",
         "files": "0o755",
         "files/app": "0o755",
@@ -187,34 +189,21 @@ def test_a_failure_leaves_the_earlier_export(tmp_path: Path, pip_wheel: Path) ->
 
 
 @pytest.fixture(scope="session")
-def base(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, str]]:
-    """An engine, and the name of a base in it: Python, no shell, no pip."""
-    connected = connect({"DOCKER_HOST": engine})
+def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The one layer of a base: Python, no shell, no pip."""
     store = Layout(tmp_path_factory.mktemp("base") / "store")
     layer = put_layer(store, "system", host_python(), ("python", "3"))
-    put_image(store, base_project(project(labels={"x": "y"})), [layer], "1")
-    name = f"lockship-test-base:{uuid.uuid4().hex[:12]}"
-    load(connected, store, image_in(store, "1", connected.platform), [name])
-    yield connected, name
-    _remove_with_children(connected, layer.diff_id)
-    connected.close()
-
-
-def _remove_with_children(engine: Engine, diff_id: str) -> None:
-    """The builder keeps an image for each step, each the child of the one before."""
-    for _ in range(20):
-        for summary in engine.api.images(all=True):
-            with suppress(APIError):
-                if engine.api.inspect_image(summary["Id"])["RootFS"].get("Layers", [None])[0] == diff_id:
-                    engine.api.remove_image(summary["Id"], force=True)
+    path = store.path(layer.digest)
+    assert path is not None
+    return dict.fromkeys(base_archives([layer]), path)
 
 
 @pytest.mark.engine
 @pytest.mark.index
 @pytest.mark.slow
 @pytest.mark.parametrize("buildkit", ["0", "1"])
-def test_docker_builds_it(base: tuple[Engine, str], engine: str, tmp_path: Path, buildkit: str) -> None:
-    docker, name = base
+def test_docker_builds_it(base: dict[str, Path], engine: str, tmp_path: Path, buildkit: str) -> None:
+    docker = connect({"DOCKER_HOST": engine})
     client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else shutil.which("docker")
     need("the docker client", client, "it isn't installed")
     assert client is not None
@@ -255,7 +244,7 @@ def test_docker_builds_it(base: tuple[Engine, str], engine: str, tmp_path: Path,
         }
     )
     version = platform.python_version()
-    text = render_dockerfile(found, FACTS, base_reference=name, python=version)
+    text = render_dockerfile(found, FACTS, base=list(base), python=version)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
 
     def build(requirements: str) -> subprocess.CompletedProcess[str]:
@@ -265,6 +254,7 @@ def test_docker_builds_it(base: tuple[Engine, str], engine: str, tmp_path: Path,
             text,
             requirements=requirements.encode(),
             pip=pip,
+            base=base,
             wheels={wheel.name: wheel},
             entries=entries,
         )
@@ -297,3 +287,4 @@ def test_docker_builds_it(base: tuple[Engine, str], engine: str, tmp_path: Path,
     wrong = build(f"greet==1.0 --hash=sha256:{'0' * 64}\n")
     assert wrong.returncode != 0
     assert "HASHES" in wrong.stdout + wrong.stderr
+    docker.close()

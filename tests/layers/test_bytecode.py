@@ -24,8 +24,14 @@ from tests.support.require import need
 pytestmark = [pytest.mark.apt, pytest.mark.slow]
 
 SOURCES = [
-    ("/opt/venv/lib/python3.11/site-packages/demo/a.py", b'"""Doc."""\nX = frozenset({"a", "b", "c"})\ndef f(): return X\n'),
-    ("/opt/venv/lib/python3.11/site-packages/demo/b.py", b"import os\nclass A:\n    name = 'a'\n    x = (1, 2.5, None)\n"),
+    (
+        "/opt/venv/lib/python3.11/site-packages/demo/a.py",
+        b'"""Doc."""\nX = frozenset({"a", "b", "c"})\ndef f(): return X\n',
+    ),
+    (
+        "/opt/venv/lib/python3.11/site-packages/demo/b.py",
+        b"import os\nclass A:\n    name = 'a'\n    x = (1, 2.5, None)\n",
+    ),
     ("/opt/venv/lib/python3.11/site-packages/demo/latin.py", "# coding: latin-1\ns = 'ä'\n".encode("latin-1")),
     ("/opt/venv/lib/python3.11/site-packages/demo/escape.py", b"s = '\\d'\nassert (1, 'always')\n"),
 ]
@@ -42,9 +48,7 @@ def interpreter(tmp_path_factory: pytest.TempPathFactory, shared_cache: Cache) -
         image, "3.11", host, root=root, environ=dict(os.environ), progress=SILENT, interpreter_only=True
     )
     chosen = interpreter_debs(base.artifacts)
-    debian.fetch_debs(
-        chosen, image, host, shared_cache, root=root, environ=dict(os.environ), progress=SILENT
-    )
+    debian.fetch_debs(chosen, image, host, shared_cache, root=root, environ=dict(os.environ), progress=SILENT)
     for one in chosen:
         path = shared_cache.blob(one.digest)
         assert path is not None

@@ -15,7 +15,12 @@ LIMIT = 20
 def parts(sizes: dict[str, int], versions: dict[str, str] | None = None) -> list[tuple[Part, int]]:
     return [
         (
-            Part("wheel", name, (versions or {}).get(name, "1"), Digest.of(f"{name}{(versions or {}).get(name)}".encode())),
+            Part(
+                "wheel",
+                name,
+                (versions or {}).get(name, "1"),
+                Digest.of(f"{name}{(versions or {}).get(name)}".encode()),
+            ),
             size,
         )
         for name, size in sizes.items()

@@ -1,0 +1,117 @@
+"""The locked project in another tool's format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.content import Digest, Platform
+from builder.errors import UsageError
+from builder.image.dockerfile import PIP, base_archives, render_dockerfile, write_context
+from builder.layers import tar
+from builder.layers.recipe import Layer
+from builder.lock import indexes
+from builder.lock.fetch import fetch_wheels
+from builder.lock.file import REQUIREMENTS_FILE, LockedPlatform
+from builder.lock.pins import Artifact
+from builder.pipeline.building import blob_of
+from builder.pipeline.context import Context, host_platform
+from builder.pipeline.planning import Prepared, prepare
+from builder.pipeline.remaking import make_missing
+from builder.project import Project
+
+__all__ = ["Exported", "export_dockerfile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A folder for ``docker build``, and the platform that it is for."""
+
+    folder: Path
+    platform: Platform
+    tag: str
+
+
+def export_dockerfile(project: Project, context: Context, folder: Path, platform: Platform | None = None) -> Exported:
+    """Write a build context into `folder`: Dockerfile, base layers, wheels, code. Its build needs no network.
+
+    For `platform`, or this machine's where the project has it, or the project's first. Raises RefusedError when the
+    folder holds something else.
+    """
+    prepared = prepare(project, context, [platform or _usual(project)])
+    (image,) = prepared.plan.images
+    locked = prepared.lock.platform(image.platform)
+    base = [layer for layer in image.layers if layer.kind in ("system", "deb")]
+    own = [layer for layer in image.layers if layer.kind in ("model", "code")]
+    missing = [layer for layer in base if context.cache.blob(layer.digest) is None]
+    make_missing(prepared, context, missing)
+    wheels = _wheels(prepared, context, locked)
+    entries = _merged(prepared, own)
+    archives = base_archives(base)
+    dockerfile = render_dockerfile(
+        prepared.project,
+        prepared.plan.facts,
+        base=list(archives),
+        python=locked.python,
+        wheels=bool(wheels),
+        files=bool(entries),
+    )
+    requirements = project.path(REQUIREMENTS_FILE)
+    with blob_of(prepared, context, base) as paths:
+        write_context(
+            folder,
+            dockerfile,
+            requirements=requirements.read_bytes() if project.python.requirements else b"",
+            pip=_pip(prepared, context),
+            base={name: paths[layer.digest] for name, layer in archives.items()},
+            wheels=wheels,
+            entries=entries,
+        )
+    return Exported(folder, image.platform, f"{project.name}:{prepared.plan.facts.version}")
+
+
+def _usual(project: Project) -> Platform:
+    host = host_platform()
+    return host if host is not None and host in project.image.platforms else project.image.platforms[0]
+
+
+def _fetched(prepared: Prepared, context: Context, artifacts: Sequence[Artifact]) -> dict[str, Path]:
+    lacking = [one for one in artifacts if context.cache.blob(one.digest) is None]
+    if lacking:
+        fetch_wheels(
+            lacking,
+            indexes=indexes.from_environment(context.environ),
+            cache=context.cache,
+            progress=context.progress,
+            project=prepared.project,
+            environ=context.environ,
+        )
+    found = {}
+    for one in artifacts:
+        path = context.cache.blob(one.digest)
+        assert path is not None
+        found[one.file] = path
+    return found
+
+
+def _wheels(prepared: Prepared, context: Context, locked: LockedPlatform) -> dict[str, Path]:
+    built = [one.name for one in locked.wheels if one.built_from]
+    if built:
+        raise UsageError(
+            f"{', '.join(built)}: built from source, so requirements.lock pins another file than the wheel",
+            hint="`docker build` can't install it by hash; use `lockship build`, or publish the wheel on an index",
+        )
+    return _fetched(prepared, context, locked.wheels)
+
+
+def _pip(prepared: Prepared, context: Context) -> Path:
+    file, digest = PIP
+    version = file.split("-")[1]
+    return _fetched(prepared, context, [Artifact("wheel", "pip", version, file, digest, 0)])[file]
+
+
+def _merged(prepared: Prepared, own: Sequence[Layer]) -> tuple[tar.Entry, ...]:
+    """The entries of the project's own layers, as one tree."""
+    digests: list[Digest] = [layer.digest for layer in own]
+    return tuple(tar.arrange(entry for digest in digests for entry in prepared.local[digest].entries))
