@@ -85,15 +85,15 @@ def cache(tmp_path: Path) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(request: pytest.FixtureRequest) -> Cache:
+def shared_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A cache that outlives the session, for big downloads: ``LOCKSHIP_TEST_CACHE``, or pytest's own cache folder.
 
     For artifacts only; a test that is about caching uses `cache`.
     """
-    chosen = DEVELOPER.get("LOCKSHIP_TEST_CACHE")
-    config = request.config
-    assert config.cache is not None
-    return Cache(Path(chosen).absolute() if chosen else config.cache.mkdir("lockship"))
+    if chosen := DEVELOPER.get("LOCKSHIP_TEST_CACHE"):
+        return Cache(Path(chosen).absolute())
+    kept: pytest.Cache | None = getattr(request.config, "cache", None)  # none with -p no:cacheprovider
+    return Cache(kept.mkdir("lockship") if kept else tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="session")

@@ -209,8 +209,8 @@ def test_a_cache_where_a_file_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENAMETOOLONG, None])
-def test_other_errors_have_no_advice_and_still_a_message(tmp_path: Path, number: int | None) -> None:
+def test_any_other_error_has_a_message_and_advice(tmp_path: Path, number: int | None) -> None:
     error = OSError(number, "boom") if number else OSError("boom")
     found = storage_error(error, tmp_path, "write")
     assert "boom" in found.message
-    assert found.hint is None
+    assert found.hint == "name a writable folder with LOCKSHIP_CACHE"
