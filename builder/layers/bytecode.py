@@ -13,10 +13,13 @@ from __future__ import annotations
 import hashlib
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from builder.content import Platform
 from builder.errors import LockError
@@ -48,10 +51,9 @@ CODE = type(hold.__code__)
 def frame():
     size = read(4)
     return read(int.from_bytes(size, "little")) if size else None
-jobs = []
 while (path := frame()) is not None:
-    jobs.append((path.decode("utf-8", "surrogateescape"), frame()))
-for path, source in jobs:
+    path = path.decode("utf-8", "surrogateescape")
+    source = frame()
     try:
         code = compile(source, path, "exec", 0, True, 0)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
@@ -62,6 +64,7 @@ for path, source in jobs:
         code = held = None
     write(len(data).to_bytes(4, "little"))
     write(data)
+    data = None
 """
 
 
@@ -104,8 +107,8 @@ class Interpreter:
         marks = {path: (self, path, hashlib.sha256(source).digest()) for path, source in ordered}
         remembered = {path: _last[mark] for path, mark in marks.items() if mark in _last}
         found.update(remembered)
+        _last.clear()  # before more is compiled: two packages' byte code would be in memory otherwise
         found.update(self._run([one for one in ordered if one[0] not in remembered]))
-        _last.clear()
         _last.update({marks[path]: code for path, code in found.items()})
         return {path: code for path, code in found.items() if code}
 
@@ -113,21 +116,32 @@ class Interpreter:
         """Byte code by path, empty for what doesn't compile, from one process."""
         if not ordered:
             return {}
-        request = b"".join(
-            piece
-            for path, source in ordered
-            for raw in (path.encode("utf-8", "surrogateescape"), source)
-            for piece in (_FRAME.pack(len(raw)), raw)
-        )
         command = [*self.command(), "-S", "-s", "-P", "-X", "utf8", "-c", _PROGRAM]
-        try:
-            done = subprocess.run(command, input=request, env=self.environment(), capture_output=True, check=False)
-        except OSError as error:
-            raise LockError(f"the base's python can't be started here: {error.strerror}", hint=_HINT) from error
-        if done.returncode:
-            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
-            raise LockError(f"the base's python failed to compile: {reason[0]}", hint=_HINT)
-        return dict(_answers(ordered, done.stdout))
+        with tempfile.TemporaryFile() as complaints:
+            try:
+                process = subprocess.Popen(
+                    command, env=self.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+                )
+            except OSError as error:
+                raise LockError(f"the base's python can't be started here: {error.strerror}", hint=_HINT) from error
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with process:
+                feeder = threading.Thread(target=_feed, args=(process.stdin, ordered), daemon=True)
+                feeder.start()
+                try:
+                    found = dict(_answers(ordered, process.stdout))
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    feeder.join()
+            if process.returncode or len(found) < len(ordered):
+                complaints.seek(0)
+                lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
+                reason = lines[-1] if lines else f"status {process.returncode}"
+                raise LockError(f"the base's python failed to compile: {reason}", hint=_HINT)
+        return found
 
 
 _HINT: Final = "set `bytecode = false` under [python], or build on Linux on one of the project's platforms"
@@ -137,12 +151,23 @@ _HINT: Final = "set `bytecode = false` under [python], or build on Linux on one 
 _last: Final[dict[tuple[Interpreter, str, bytes], bytes]] = {}
 
 
-def _answers(sources: Sequence[tuple[str, bytes]], output: bytes) -> list[tuple[str, bytes]]:
-    found = []
-    offset = 0
+def _feed(pipe: IO[bytes], sources: Iterable[tuple[str, bytes]]) -> None:
+    """Send the sources, one after the other, as fast as they are taken."""
+    with suppress(BrokenPipeError), pipe:  # whoever reads the answers finds out why
+        for path, source in sources:
+            for raw in (path.encode("utf-8", "surrogateescape"), source):
+                pipe.write(_FRAME.pack(len(raw)))
+                pipe.write(raw)
+
+
+def _answers(sources: Iterable[tuple[str, bytes]], pipe: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Byte code by path, until all has come or the pipe ends."""
     for path, _ in sources:
-        (size,) = _FRAME.unpack_from(output, offset)
-        offset += _FRAME.size
-        found.append((path, output[offset : offset + size]))
-        offset += size
-    return found
+        head = pipe.read(_FRAME.size)
+        if len(head) < _FRAME.size:
+            return
+        (size,) = _FRAME.unpack(head)
+        data = pipe.read(size)
+        if len(data) < size:
+            return
+        yield path, data
