@@ -17,7 +17,7 @@ from bench.wheel import synthetic_wheel
 
 __all__ = ["memory_rows"]
 
-_SIZE = 2_000_000_000
+_SIZE = 2_200_000_000
 
 
 def memory_rows(stage: Stage) -> list[Row]:
