@@ -94,8 +94,8 @@ def temporary_engine(environ: Mapping[str, str]) -> Iterator[str]:
 def private_engine(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """Start dockerd with everything it keeps in `folder`, give its address, and stop it at the end.
 
-    Where another engine owns the bridge ``docker0`` already, this one goes without: its containers then reach the
-    network only with ``--network host``. Raises RuntimeError with the end of dockerd's log when it does not come up.
+    Where another engine owns the bridge ``docker0`` already, this one lives in a network namespace of its own: told to
+    use no bridge, dockerd would remove the other's. Its containers then reach no network outside. Raises RuntimeError with the end of dockerd's log when it does not come up.
     """
     program = _which("dockerd", environ)
     assert program is not None, "ask can_start first"
@@ -105,7 +105,7 @@ def private_engine(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     argv = [program, "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "-H", host]
     argv += ["-p", str(folder / "pid"), "--config-file", str(_empty_config(folder))]
     if Path("/sys/class/net/docker0").exists():
-        argv += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
+        argv = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *argv]
     log = folder / "dockerd.log"
     sbin = environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
     with log.open("wb") as output:
