@@ -8,12 +8,21 @@ import random
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from builder.cache import Cache
+from builder.layers import deb
+from builder.layers.bytecode import Interpreter
+from builder.lock import debian
+from builder.pipeline.context import host_platform
+from builder.progress import SILENT
+from builder.project import Image
+from tests.support import apt_repository
 from tests.support.require import need
 from tests.support.wheels import make_wheel
 
@@ -41,6 +50,18 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         entry_points="[console_scripts]\nalpha = alpha:main\n",
     )
     make_wheel(folder, "beta", "2.0", {f"beta/module_{number}.py": text[number * 50 :][:5000] for number in range(60)})
+    (folder / "delta_1.0_amd64.deb").write_bytes(
+        apt_repository.deb(
+            "delta",
+            "1.0",
+            [
+                apt_repository.folder("usr"),
+                apt_repository.regular("usr/bin/delta", noise.randbytes(5000), 0o4755),
+                apt_repository.regular("lib/delta.so", text[:50_000]),
+                apt_repository.soft("usr/bin/d", "delta"),
+            ],
+        )
+    )
     for name in ("a.py", "z/b.py", "z/run.sh", "ünïcode/ñ.txt"):
         path = folder / "code" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,3 +157,27 @@ def test_processor(artifacts: Path, expected: str, cpu: str) -> None:
     need("qemu-user", qemu is not None and os.uname().machine == "x86_64", "qemu-x86_64 emulates other processors")
     assert qemu is not None
     assert run(artifacts, prefix=(qemu, "-cpu", cpu)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.apt
+def test_python_version(
+    artifacts: Path, expected: str, shared_cache: Cache, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Debian trixie's Python 3.13, unpacked, with this environment's packages (deflate is built for the stable ABI)."""
+    host = host_platform()
+    need("Linux", host is not None, "Debian's python runs on linux/amd64 and linux/arm64")
+    assert host is not None
+    root, image, environ = tmp_path_factory.mktemp("trixie"), Image(base="debian:trixie"), dict(os.environ)
+    base = debian.resolve_base(image, "3.13", host, root=root, environ=environ, progress=SILENT)
+    debian.fetch_debs(
+        base.artifacts, image, host, shared_cache, root=root, environ=environ, progress=SILENT, locations=base.locations
+    )
+    for one in base.artifacts:
+        path = shared_cache.blob(one.digest)
+        assert path is not None
+        deb.unpack(path, root)
+    other = Interpreter(root, host, "3.13")
+    places = f"{ROOT}:{sysconfig.get_path('purelib')}"
+    found = run(artifacts, python=tuple(other.command()), environ={**other.environment(), "PYTHONPATH": places})
+    assert found == expected

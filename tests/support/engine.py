@@ -95,7 +95,8 @@ def private_engine(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """Start dockerd with everything it keeps in `folder`, give its address, and stop it at the end.
 
     Where another engine owns the bridge ``docker0`` already, this one lives in a network namespace of its own: told to
-    use no bridge, dockerd would remove the other's. Its containers then reach no network outside. Raises RuntimeError with the end of dockerd's log when it does not come up.
+    use no bridge, dockerd would remove the other's. Its containers then reach no network outside. Raises RuntimeError
+    with the end of dockerd's log when it does not come up.
     """
     program = _which("dockerd", environ)
     assert program is not None, "ask can_start first"

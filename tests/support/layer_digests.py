@@ -42,9 +42,8 @@ def main(folder: Path) -> None:
     for path in sorted(folder.glob("*.deb")):
         from builder.layers import deb  # needs python-debian
 
-        print(
-            path.name, digest(deb.entries(path, Part("deb", path.name.partition("_")[0], "1", None, path.name), None))
-        )
+        name, version, _ = path.name.split("_")
+        print(path.name, digest(deb.entries(path, Part("deb", name, version, None, path.name), None)))
     print("code", digest(list(files.collect(folder, [("code", "/app/code")]).entries)))
     print("venv", digest(venv.entries(Part("venv", "venv", params={"python": "3.11", "full": "3.11.2"}))))
 
