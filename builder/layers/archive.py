@@ -110,15 +110,16 @@ def open_archive(path: Path, what: str) -> list[Member]:
                 end = start + info.compress_size
                 if end > total:
                     raise ArtifactError(f"{what}: {info.orig_filename!r} reaches beyond the end of the file")
-                if info.is_dir():
-                    continue
+                if info.orig_filename.endswith("/"):
+                    continue  # a directory, by the name that counts: `is_dir` asks one that later Pythons rewrite
                 clean = safe_path(info.orig_filename, what=what)
                 if clean in seen:
                     raise ArtifactError(f"{what}: {clean!r} is there twice")
                 seen.add(clean)
                 members.append(_member(slices, info, clean, start, what))
             return members
-    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, ValueError, OSError) as error:
+        # offsets that point nowhere are a ValueError or an OSError in some versions of `zipfile`
         raise ArtifactError(f"{what}: not a readable zip file ({error})") from error
 
 

@@ -46,17 +46,17 @@ if __name__ == "__main__":
     sys.exit({call}())
 """
 _ENTRY_POINT: Final = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<call>[\w.]+)\s*(\[.*\])?\s*")
-_SHEBANG: Final = re.compile(rb"#!pythonw?(?=[\s]|$)[^\n]*")
+# whatever follows: the specification says "starts with", and so does pip
+_SHEBANG: Final = re.compile(rb"#!python[^\n]*")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wheel:
-    """A wheel that was opened and found well-formed. `root` is the ``.dist-info`` folder, `data` the ``.data`` one."""
+    """A wheel that was opened and found well-formed. `what` is its file name, `info` its ``.dist-info`` folder."""
 
     what: str
     members: Mapping[str, Member]
     info: str
-    data: str
 
 
 def entries(path: Path, part: Part, compiled: Compile | None) -> list[Entry]:
@@ -67,14 +67,17 @@ def entries(path: Path, part: Part, compiled: Compile | None) -> list[Entry]:
     """
     wheel = _open(path, part.file)
     site = site_packages(part.params["python"])
+    scripts = _console_scripts(wheel)
     installed: dict[str, Entry] = {}
     for member in wheel.members.values():
         for entry in _place(wheel, member, site, part):
+            if _wraps(entry, scripts):
+                continue
             if entry.path in installed:
                 raise ArtifactError(f"{wheel.what}: two of its files go to /{entry.path}")
+            _refuse_reserved(wheel, entry, site)
             installed[entry.path] = entry
-    for entry in _console_scripts(wheel):
-        installed.setdefault(entry.path, entry)
+    installed |= scripts
     for name in ("RECORD", "INSTALLER"):
         installed.pop(f"{site}/{wheel.info}/{name}", None)
     installer = tar.file(f"{site}/{wheel.info}/INSTALLER", b"lockship\n")
@@ -115,8 +118,7 @@ def _open(path: Path, file: str) -> _Wheel:
     if len(infos) != 1:
         raise ArtifactError(f"{file}: holds {len(infos)} .dist-info folders, a wheel has one")
     info = infos.pop()
-    stem = info.removesuffix(".dist-info")
-    if canonicalize_name(stem.partition("-")[0]) != name:
+    if canonicalize_name(info.partition("-")[0]) != name:
         raise ArtifactError(f"{file}: its .dist-info folder is {info!r}, which is another package's")
     for needed in ("WHEEL", "METADATA", "RECORD"):
         if f"{info}/{needed}" not in members:
@@ -126,7 +128,7 @@ def _open(path: Path, file: str) -> _Wheel:
     if not re.fullmatch(r"1\.\d+", wheel_version.strip()):
         raise ArtifactError(f"{file}: wheel format {wheel_version or 'unknown'!r}, 1.x is what installers read")
     del version
-    return _Wheel(file, members, info, f"{stem}.data")
+    return _Wheel(file, members, info)
 
 
 def _place(wheel: _Wheel, member: Member, site: str, part: Part) -> list[Entry]:
@@ -136,9 +138,10 @@ def _place(wheel: _Wheel, member: Member, site: str, part: Part) -> list[Entry]:
     if member.path == f"{wheel.info}/direct_url.json":
         return []  # where somebody's build folder was (PEP 610) is nobody's business
     mode = 0o755 if member.executable else 0o644
-    if not member.path.startswith(wheel.data + "/"):
+    top, scheme, *rest = *member.path.split("/"), ""
+    if not top.endswith(".data") or not scheme:  # however the name before it is written, as for pip
         return [Entry(f"{site}/{member.path}", Kind.FILE, mode, member.size, content=member.content)]
-    _, scheme, *rest = member.path.split("/")
+    rest = rest[:-1]
     if not rest:
         raise ArtifactError(f"{wheel.what}: {member.path!r} belongs to no part of .data")
     inner = "/".join(rest)
@@ -151,10 +154,26 @@ def _place(wheel: _Wheel, member: Member, site: str, part: Part) -> list[Entry]:
     }
     if scheme not in folders:
         raise ArtifactError(f"{wheel.what}: {member.path!r}: unknown part of .data {scheme!r}")
-    target = f"{folders[scheme]}/{inner}"
+    target = _through_links(f"{folders[scheme]}/{inner}")
     if scheme == "scripts":
         return [_script(wheel, member, target)]
     return [Entry(target, Kind.FILE, mode, member.size, content=member.content)]
+
+
+def _through_links(target: str) -> str:
+    """Where `target` is once it is installed: ``lib64`` of the environment is a link to ``lib``."""
+    return re.sub(rf"^{VENV}/lib64/", f"{VENV}/lib/", target)
+
+
+def _refuse_reserved(wheel: _Wheel, entry: Entry, site: str) -> None:
+    """Raises ArtifactError for a file that would replace a part of the environment itself."""
+    if entry.path.startswith(f"{VENV}/bin/"):
+        _check_script_name(wheel, entry.path)
+    reserved = {f"{VENV}/{name}" for name in ("pyvenv.cfg", "bin", "include", "lib64")}
+    if entry.path in reserved or f"{site}/".startswith(f"{entry.path}/"):
+        raise ArtifactError(
+            f"{wheel.what}: installs /{entry.path}", hint="it would replace a part of the virtual environment itself"
+        )
 
 
 def _script(wheel: _Wheel, member: Member, target: str) -> Entry:
@@ -186,28 +205,35 @@ def _check_script_name(wheel: _Wheel, target: str) -> None:
         )
 
 
-def _console_scripts(wheel: _Wheel) -> list[Entry]:
+def _wraps(entry: Entry, scripts: Mapping[str, Entry]) -> bool:
+    """Whether a file of ``bin`` is a wrapper that old build tools made for an entry point: ours takes its place."""
+    stem = re.sub(r"(?i)(\.exe|-script\.pyw?|\.pya)$", "", entry.path)
+    return stem in scripts and entry.path.startswith(f"{VENV}/bin/")
+
+
+def _console_scripts(wheel: _Wheel) -> dict[str, Entry]:
     """Scripts for the entry points ``console_scripts`` and ``gui_scripts`` (PyPA, "Entry points specification")."""
     member = wheel.members.get(f"{wheel.info}/entry_points.txt")
     if member is None:
-        return []
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
+        return {}
+    # no section is special: pip knows no defaults
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False, default_section="\0")
     parser.optionxform = str  # type: ignore[method-assign,assignment]
     try:
         parser.read_string(read(member).decode())
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ArtifactError(f"{wheel.what}: entry_points.txt can't be read ({error})") from error
-    scripts = []
+    scripts = {}
     for group in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(group) if parser.has_section(group) else ():
             found = _ENTRY_POINT.fullmatch(value)
-            if found is None or "/" in name or "\0" in name:
+            if found is None or "/" in name:
                 raise ArtifactError(f"{wheel.what}: entry point {name!r} = {value!r} is malformed")
-            target = f"{VENV}/bin/{name}"
+            target = f"{VENV}/bin/{tar.safe_path(name, what=wheel.what)}"
             _check_script_name(wheel, target)
             call = found["call"]
             text = _SCRIPT.format(python=PYTHON, module=found["module"], name=call.partition(".")[0], call=call)
-            scripts.append(tar.file(target, text.encode(), 0o755))
+            scripts[target] = tar.file(target, text.encode(), 0o755)
     return scripts
 
 
@@ -255,17 +281,16 @@ def _record(wheel: _Wheel, installed: Sequence[Entry], site: str) -> Entry:
 
 
 def _known_hashes(wheel: _Wheel, site: str) -> dict[str, str]:
-    """The sha256 that the wheel's own RECORD gives for files that stay below site-packages as they are."""
+    """The sha256 that the wheel's own RECORD gives for files that stay below site-packages as they are.
+
+    Believed, as pip believes it: what vouches for the files is the wheel's hash in the lock.
+    """
     try:
         text = read(wheel.members[f"{wheel.info}/RECORD"]).decode()
         rows = list(csv.reader(io.StringIO(text)))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ArtifactError(f"{wheel.what}: RECORD can't be read ({error})") from error
-    return {
-        f"{site}/{row[0]}": row[1]
-        for row in rows
-        if len(row) == 3 and row[1].startswith("sha256=") and not row[0].startswith(wheel.data + "/")
-    }
+    return {f"{site}/{row[0]}": row[1] for row in rows if len(row) == 3 and row[1].startswith("sha256=")}
 
 
 def _hash(wheel: _Wheel, entry: Entry) -> str:

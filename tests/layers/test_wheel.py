@@ -339,3 +339,145 @@ def _rewritten(path: Path, *, drop: str) -> Path:
         for info, data in kept:
             target.writestr(info, data)
     return path
+
+
+def test_what_starts_with_python_is_the_environments_interpreter(tmp_path: Path) -> None:
+    lines = {"one": b"#!python", "two": b"#!pythonw -u\r\nx", "three": b"#!python3\nx", "four": b"#! python\nx"}
+    path = make_wheel(tmp_path, "demo", "1.0", {}, data={f"scripts/{name}": text for name, text in lines.items()})
+    found = read(layer(path))
+    assert found["opt/venv/bin/one"] == b"#!/opt/venv/bin/python"
+    assert found["opt/venv/bin/two"] == b"#!/opt/venv/bin/python\nx"
+    assert found["opt/venv/bin/three"] == b"#!/opt/venv/bin/python\nx"
+    assert found["opt/venv/bin/four"] == b"#! python\nx"
+
+
+def test_an_entry_points_script_takes_the_place_of_a_wrapper_that_is_shipped(tmp_path: Path) -> None:
+    data = {f"scripts/{name}": b"#!python\nold\n" for name in ("tool", "tool-script.py", "tool.exe", "toolbox")}
+    path = make_wheel(tmp_path, "demo", "1.0", {}, data=data, entry_points="[console_scripts]\ntool = demo:main\n")
+    found = {name: text for name, text in read(layer(path)).items() if name.startswith("opt/venv/bin/")}
+    assert set(found) == {"opt/venv/bin/tool", "opt/venv/bin/toolbox"}
+    assert b"from demo import main" in found["opt/venv/bin/tool"]
+
+
+def test_no_section_of_entry_points_is_special(tmp_path: Path) -> None:
+    text = "[DEFAULT]\nevil = os:abort\n[console_scripts]\ntool = demo.cli:main\n"
+    path = make_wheel(tmp_path, "demo", "1.0", {}, entry_points=text)
+    assert [name for name in read(layer(path)) if "/bin/" in name] == ["opt/venv/bin/tool"]
+
+
+@pytest.mark.parametrize("name", ["..", ".wh.python", ".wh..wh..opq", "a/b", "a\\b"])
+def test_no_entry_point_leaves_its_folder_or_hides_files(tmp_path: Path, name: str) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {}, entry_points=f"[console_scripts]\n{name} = demo:main\n")
+    with pytest.raises(ArtifactError, match=r"demo-1\.0"):
+        layer(path)
+
+
+@pytest.mark.parametrize("value", ["demo", "demo:", "demo:main; import os", "a b:c", "demo:main()"])
+def test_a_malformed_entry_point_is_refused(tmp_path: Path, value: str) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {}, entry_points=f"[console_scripts]\ntool = {value}\n")
+    with pytest.raises(ArtifactError, match=r"demo-1\.0.*entry point 'tool'"):
+        layer(path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "data/pyvenv.cfg",
+        "data/bin",
+        "data/lib64",
+        "data/bin/python",
+        "data/bin/python3.11",
+        "data/include",
+        "scripts/python3",
+        "data/lib/python3.11",
+    ],
+)
+def test_no_file_replaces_a_part_of_the_environment(tmp_path: Path, place: str) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {}, data={place: b"mine"})
+    with pytest.raises(ArtifactError) as caught:
+        layer(path)
+    assert path.name in caught.value.message or "not a directory" in caught.value.message
+
+
+def test_data_below_lib64_is_where_its_link_leads(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {}, data={"data/lib64/demo/x": b"1", "data/lib/other": b"2"})
+    found = read(layer(path))
+    assert "opt/venv/lib/demo/x" in found
+    assert not [name for name in modes(layer(path)) if "lib64" in name]
+
+
+def test_the_data_folder_is_one_however_its_name_is_written(tmp_path: Path) -> None:
+    """As for pip, for which every folder on top that ends so is one."""
+    path = make_wheel(tmp_path, "demo", "1.0", {"Demo-1.0.0.data/scripts/tool": b"#!python\n"})
+    assert read(layer(path))["opt/venv/bin/tool"] == b"#!/opt/venv/bin/python\n"
+
+
+def test_a_pth_file_and_a_signature_of_record_are_files_like_others(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {"demo.pth": b"import demo\n", "demo-1.0.dist-info/RECORD.jws": b"{}"})
+    found = read(layer(path))
+    assert found[f"{SITE}/demo.pth"] == b"import demo\n"
+    assert b"demo-1.0.dist-info/RECORD.jws,sha256=" in found[f"{SITE}/demo-1.0.dist-info/RECORD"]
+
+
+def test_record_repeats_what_the_wheel_says_of_its_files_as_pip_does(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {"demo.py": b"x = 1\n", "other.py": b"y = 1\n"})
+    with zipfile.ZipFile(path) as source:
+        members = {info.filename: source.read(info) for info in source.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, data in members.items():
+            target.writestr(name, data if not name.endswith("RECORD") else b"demo.py,sha256=claimed,9\n")
+    record = read(layer(path))[f"{SITE}/demo-1.0.dist-info/RECORD"]
+    assert b"demo.py,sha256=claimed,6\n" in record, "its size is known to be another"
+    digest = hashlib.sha256(b"y = 1\n").digest()
+    import base64
+
+    assert b"other.py,sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=") + b",6\n" in record
+
+
+def test_paths_that_differ_in_case_alone_are_two_files(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {"demo/a.py": b"1", "demo/A.py": b"2", "Demo/a.py": b"3"})
+    found = read(layer(path))
+    assert [found[f"{SITE}/{name}"] for name in ("demo/a.py", "demo/A.py", "Demo/a.py")] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "mode"),
+    [
+        (0, 0o644),
+        (0o100600 << 16, 0o644),
+        (0o100666 << 16, 0o644),
+        (0o104711 << 16, 0o755),
+        (0o106777 << 16 | 0x20, 0o755),
+        (0o100010 << 16, 0o755),
+        (0x21, 0o644),
+    ],
+)
+def test_modes_are_two_whatever_the_zip_says(tmp_path: Path, attributes: int, mode: int) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", {})
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("demo/file")
+        info.external_attr = attributes
+        archive.writestr(info, b"1")
+    # `writestr` fills in a mode where there is none
+    raw = path.read_bytes()
+    at = raw.rindex(b"demo/file") - 46 + 38
+    path.write_bytes(raw[:at] + attributes.to_bytes(4, "little") + raw[at + 4 :])
+    assert modes(layer(path))[f"{SITE}/demo/file"] == mode
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_wheel_is_the_same_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whichever bits flip: contents that are let through are the right ones."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = {"demo/a.py": b"x = 1\n" * 50, "demo/b.bin": bytes(range(256))}
+    path = make_wheel(folder, "demo", "1.0", files, entry_points="[console_scripts]\ntool = demo.a:main\n")
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bytes(raw))
+    try:
+        found = read(layer(path))
+    except ArtifactError:
+        return
+    assert set(found.values()) >= set(files.values())
