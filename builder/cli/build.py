@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.cli.setup import context, open_project, platforms
-from builder.cli.terminal import Terminal, human_size
+from builder.cli.terminal import Terminal, human_size, plural
 from builder.pipeline.building import Built, build
 
 __all__ = ["announce", "run"]
@@ -37,7 +37,7 @@ def announce(terminal: Terminal, built: Built) -> None:
     name = f"{built.plan.facts.name}:{built.tag}"
     if built.written:
         size = human_size(sum(layer.size for layer in built.written))
-        terminal.note(f"{name}: {len(built.written)} layers written, {size}")
+        terminal.note(f"{name}: {plural(len(built.written), 'layer')} written, {size}")
     else:
         terminal.note(f"{name}: every layer was there")
     if built.previous is not None:

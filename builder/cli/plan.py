@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.cli.setup import context, open_project, platforms
 from builder.cli.table import table
-from builder.cli.terminal import Terminal, human_size
+from builder.cli.terminal import Terminal, human_size, plural
 from builder.image.render import render
 from builder.image.reuse import LayerUse
 from builder.pipeline.comparing import Outlook, outlook
@@ -59,7 +59,7 @@ def _layers(ahead: Outlook) -> list[str]:
         uses = [use for use in ahead.layers if use.state == state]
         if uses:
             size = human_size(sum(use.layer.size for use in uses))
-            lines.append(f"{len(uses)} layers {meaning}, {size}")
+            lines.append(f"{plural(len(uses), 'layer')} {meaning}, {size}")
     return lines
 
 

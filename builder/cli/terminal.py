@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from builder.progress import Task
 
-__all__ = ["Terminal", "human_size"]
+__all__ = ["Terminal", "human_size", "plural", "relative"]
 
 
 def human_size(size: float) -> str:
@@ -76,7 +76,7 @@ class Terminal:
             "file": error.file,
             "line": error.line,
         }
-        self._failure(error.exit_code, document, f"error: {error}", error.hint)
+        self._failure(error.exit_code, document, f"error: {_located(error)}", error.hint)
         return error.exit_code
 
     def usage(self, message: str) -> int:
@@ -179,6 +179,19 @@ def _no_bar() -> Iterator[Task]:
 
     with SILENT.task("") as task:
         yield task
+
+
+def _located(error: LockshipError) -> str:
+    """The message behind its file and line, the file as short as it gets."""
+    if error.file is None:
+        return error.message
+    place = relative(Path(error.file)) + ("" if error.line is None else f":{error.line}")
+    return f"{place}: {error.message}"
+
+
+def plural(count: int, what: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def relative(path: Path) -> str:

@@ -116,7 +116,7 @@ def write(folder: Path, findings: Findings) -> tuple[Path, ...]:
     texts = [*findings.generated, (PROJECT_FILE, render(findings))]
     for name, _ in texts:
         if os.path.lexists(folder / name):
-            raise RefusedError(f"{name} is there already", hint="change that file, or move it away first", file=folder)
+            raise RefusedError("is there already", hint="change that file, or move it away first", file=folder / name)
     try:
         for name, text in texts:
             write_file(folder / name, text.encode())
