@@ -63,7 +63,7 @@ def inspect(folder: Path, environ: Mapping[str, str]) -> Findings:
         raise ProjectError(f"no such folder: {folder}", hint="name the folder that is to become a project")
     if os.path.lexists(folder / PROJECT_FILE):
         raise RefusedError(
-            f"{PROJECT_FILE} is there already", hint="change that file, or move it away first", file=folder
+            "is there already", hint="change that file, or move it away first", file=folder / PROJECT_FILE
         )
     notes: list[str] = []
     pyproject = _pyproject(folder, notes)

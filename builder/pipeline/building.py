@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.cache import Cache
 from builder.content import Digest, Platform
-from builder.errors import VerificationError
+from builder.errors import ArtifactError, VerificationError
 from builder.image.index import Plan
 from builder.layers.recipe import Layer
 from builder.pipeline.context import Context
@@ -89,7 +90,7 @@ def _write(prepared: Prepared, context: Context, missing: Sequence[Layer], store
 
 
 def _write_local(prepared: Prepared, context: Context, layer: Layer, store: Store) -> None:
-    """A layer of the project's own files: through the cache, because a store wants to know the digest first."""
+    """A layer of the project's own files: through a file, because a store wants to know the digest first."""
     with blob_of(prepared, context, [layer]) as paths:
         store.add_file(layer.descriptor, paths[layer.digest])
 
@@ -97,23 +98,20 @@ def _write_local(prepared: Prepared, context: Context, layer: Layer, store: Stor
 @contextmanager
 def blob_of(prepared: Prepared, context: Context, layers: Sequence[Layer]) -> Iterator[dict[Digest, Path]]:
     """The files of `layers` for as long as the context lasts: made layers from the cache, the project's own anew."""
-    own = [layer for layer in layers if layer.digest in prepared.local and context.cache.blob(layer.digest) is None]
-    try:
-        for layer in own:
-            _make_local(prepared, context, layer)
-        paths = {layer.digest: context.cache.blob(layer.digest) for layer in layers}
+    with context.cache.passing() as passing:  # not among the blobs that others may be using or letting go
+        for layer in layers:
+            if layer.digest in prepared.local:
+                _make_local(prepared, passing, layer)
+        paths = {layer.digest: passing.blob(layer.digest) or context.cache.blob(layer.digest) for layer in layers}
         yield {digest: path for digest, path in paths.items() if path is not None}
-    finally:
-        for layer in own:
-            context.cache.forget(layer.digest)
 
 
-def _make_local(prepared: Prepared, context: Context, layer: Layer) -> None:
-    with context.cache.writer() as writer:
-        prepared.local[layer.digest].write(writer)
+def _make_local(prepared: Prepared, passing: Cache, layer: Layer) -> None:
+    with passing.writer() as writer:
         try:
+            prepared.local[layer.digest].write(writer)
             writer.commit(layer.digest)
-        except VerificationError as error:
+        except (VerificationError, ArtifactError) as error:
             raise VerificationError(
                 f"the files of layer {layer.title} changed while it was built", hint="run `lockship build` again"
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,11 +31,11 @@ class Outlook:
 
 
 def outlook(prepared: Prepared, context: Context) -> Outlook:
-    """Compare with the plan's own version in the project's store, or else with the tag that was written last."""
+    """Compare with the plan's own version in the project's store, or else with the highest that is there."""
     store = open_store(prepared.project)
-    tags = list(store.tags())
+    tags = store.tags()
     own = prepared.plan.facts.version
-    tag = own if own in tags else tags[-1] if tags else None
+    tag = own if own in tags else max(tags, key=_numbers, default=None)
     layers = reuse(
         prepared.plan,
         store,
@@ -51,3 +52,9 @@ def outlook(prepared: Prepared, context: Context) -> Outlook:
         return files_of([buffer.getvalue()])
 
     return Outlook(layers, compare(prepared.plan, store, tag, new_files=new_files) if tag else None)
+
+
+def _numbers(tag: str) -> list[tuple[int, int, str]]:
+    """A key by which ``1.10`` comes after ``1.9``."""
+    parts = re.findall(r"\d+|\D+", tag)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

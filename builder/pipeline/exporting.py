@@ -44,8 +44,7 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
     locked = prepared.lock.platform(image.platform)
     base = [layer for layer in image.layers if layer.kind in ("system", "deb")]
     own = [layer for layer in image.layers if layer.kind in ("model", "code")]
-    missing = [layer for layer in base if context.cache.blob(layer.digest) is None]
-    make_missing(prepared, context, missing)
+    make_missing(prepared, context, base)
     wheels = _wheels(prepared, context, locked)
     entries = _merged(prepared, own)
     archives = base_archives(base)

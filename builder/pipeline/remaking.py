@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from builder.content import Digest
 from builder.errors import VerificationError
@@ -13,18 +14,17 @@ from builder.lock.pins import Artifact
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared
-from builder.work import make_all
+from builder.work import make_all, workers
 
 __all__ = ["fetch_artifacts", "make_missing"]
 
 
 def make_missing(prepared: Prepared, context: Context, missing: Sequence[Layer]) -> None:
-    """Put the blobs of locked layers into the cache: those there already stay, the rest is fetched and made."""
-    wanted = [
-        prepared.recipes[layer.digest]
-        for layer in missing
-        if layer.digest in prepared.recipes and context.cache.blob(layer.digest) is None
-    ]
+    """Put the blobs of locked layers into the cache: sound ones stay, the rest is fetched and made."""
+    locked = [layer for layer in missing if layer.digest in prepared.recipes]
+    with ThreadPoolExecutor(workers()) as pool:
+        sound = list(pool.map(lambda layer: _is_sound(layer, context), locked))
+    wanted = [prepared.recipes[layer.digest] for layer, fine in zip(locked, sound, strict=True) if not fine]
     if not wanted:
         return
     fetch_artifacts(prepared, context, wanted)
@@ -37,6 +37,15 @@ def make_missing(prepared: Prepared, context: Context, missing: Sequence[Layer])
                 f"layer {recipe.title} came out as {made[recipe.key].digest}, the lock says {expected[recipe.key]}",
                 hint="the lock was made by a lockship that builds layers differently; run `lockship lock`",
             )
+
+
+def _is_sound(layer: Layer, context: Context) -> bool:
+    """Whether the cache has the layer, and its bytes are what they were."""
+    try:
+        return context.cache.checked(layer.digest) is not None
+    except VerificationError as error:
+        context.progress.warn(f"{error.message}; {layer.title} is made again")
+        return False
 
 
 def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Recipe]) -> None:
@@ -64,4 +73,5 @@ def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Reci
             cache=context.cache,
             progress=context.progress,
             project=prepared.project,
+            environ=context.environ,
         )

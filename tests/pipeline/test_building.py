@@ -306,3 +306,18 @@ def test_pyproject_holds_a_project_too(here: World) -> None:
     project = load_project(here.root / "pyproject.toml")
     lock(project, here.context)
     assert build(project, here.context).tag == "1.0"
+
+
+def test_a_new_version_is_compared_with_the_highest(ready: World) -> None:
+    from builder.pipeline.comparing import outlook
+    from builder.pipeline.planning import prepare
+
+    for version in ("1.9", "1.10", "0.2"):
+        text = (ready.root / "lockship.toml").read_text()
+        ready.write("lockship.toml", f'name = "demo"\nversion = "{version}"\n' + text.split("\n", 2)[2])
+        build(ready.load(), ready.context)
+    ready.write("lockship.toml", (ready.root / "lockship.toml").read_text().replace('"0.2"', '"2.0"', 1))
+    found = outlook(prepare(ready.load(), ready.context), ready.context)
+    assert found.comparison is not None
+    assert found.comparison.tag == "1.10"
+    assert {use.state for use in found.layers} == {"reused"}
