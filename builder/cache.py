@@ -1,7 +1,8 @@
 """This machine's cache: verified bytes by digest, and what each layer key came out as.
 
-Nothing here is precious: every entry can be fetched or made again, and what is read is trusted because it
-was verified before it was put in. Processes may share one cache; entries appear whole or not at all.
+Nothing here is precious: every entry can be fetched or made again. Bytes are verified before they are put in, and
+`Cache.checked` again before they become part of something that lasts. Processes may share one cache; entries appear
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from builder.content import CHUNK, Digest
+from builder.content import CHUNK, Digest, canonical_json
 from builder.errors import StoreError, UsageError, VerificationError
 from builder.files import write_file
 
@@ -106,6 +107,11 @@ class BlobWriter:
         return digest
 
 
+def _checksum(key: str, document: Mapping[str, Any]) -> str:
+    """Holds a record to its bytes and its key: one wrong digit in it would be a wrong image."""
+    return Digest.of(canonical_json([key, document]))
+
+
 class Cache:
     """A folder of blobs by digest, layer records by key, and unpacked trees by key."""
 
@@ -124,9 +130,48 @@ class Cache:
         path = self._blobs / digest.hex
         return path if path.is_file() else None
 
+    def checked(self, digest: Digest) -> Path | None:
+        """As `blob`, with the bytes hashed again: disks and people change files.
+
+        Raises VerificationError for a blob that is no longer what it was; it is dropped, so that asking again, or
+        running again, gets it anew.
+        """
+        path = self.blob(digest)
+        if path is None:
+            return None
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:  # dropped by somebody else meanwhile
+            return None
+        except OSError as error:
+            raise storage_error(error, self.root, "read") from error
+        if found != digest.hex:
+            self.forget(digest)
+            raise VerificationError(
+                f"the cache was damaged: its file of {digest} held sha256:{found}",
+                hint="the file was removed: run the command again to get it anew",
+            )
+        return path
+
     def writer(self) -> BlobWriter:
         """A writer for one new blob."""
         return BlobWriter(self._blobs, self.root)
+
+    @contextmanager
+    def passing(self) -> Iterator[Cache]:
+        """A cache in this one, on the same disk, of the caller alone: gone when the context ends."""
+        import shutil
+
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=".passing.", suffix=".tmp", dir=self.root))
+        except OSError as error:
+            raise storage_error(error, self.root, "write") from error
+        try:
+            yield Cache(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def adopt(self, path: Path, expected: Digest | None = None) -> Digest:
         """Copy the file at `path` in; raises VerificationError when it is not `expected`."""
@@ -143,15 +188,19 @@ class Cache:
     def record(self, key: str) -> dict[str, Any] | None:
         """What was recorded under `key` (64 hex digits), or None; a damaged record counts as none."""
         try:
-            document = json.loads((self._keys / key).read_bytes())
+            record = json.loads((self._keys / key).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        return document if isinstance(document, dict) else None
+        document = record.get("document") if isinstance(record, dict) else None
+        if not isinstance(document, dict) or record.get("checksum") != _checksum(key, document):
+            return None
+        return document
 
     def put_record(self, key: str, document: Mapping[str, Any]) -> None:
         """Remember `document` under `key`."""
+        record = {"document": document, "checksum": _checksum(key, document)}
         try:
-            write_file(self._keys / key, json.dumps(document, sort_keys=True).encode())
+            write_file(self._keys / key, json.dumps(record, sort_keys=True).encode())
         except OSError as error:
             raise storage_error(error, self.root, "write") from error
 

@@ -105,6 +105,39 @@ def test_a_damaged_record_counts_as_none(cache: Cache, content: bytes) -> None:
     assert cache.record(KEY) == {"digest": "again"}
 
 
+def test_a_record_holds_for_its_own_key_and_bytes_alone(cache: Cache) -> None:
+    """A wrong digit in a record would be a wrong image."""
+    cache.put_record(KEY, {"digest": "x", "size": 12345})
+    written = cache.root / "keys" / KEY
+    other = written.with_name("1" * 64)
+    other.write_bytes(written.read_bytes())
+    assert cache.record("1" * 64) is None
+    written.write_bytes(written.read_bytes().replace(b"12345", b"12344"))
+    assert cache.record(KEY) is None
+
+
+def test_a_blob_that_went_bad_is_found_and_dropped(cache: Cache) -> None:
+    digest = put(cache, b"some bytes")
+    path = cache.checked(digest)
+    assert path is not None
+    path.chmod(0o644)
+    path.write_bytes(b"some bytez")
+    with pytest.raises(VerificationError, match=digest) as caught:
+        cache.checked(digest)
+    assert "again" in (caught.value.hint or "")
+    assert cache.checked(digest) is None
+
+
+def test_what_passes_through_is_seen_by_nobody_else_and_goes(cache: Cache) -> None:
+    with cache.passing() as passing:
+        digest = put(passing, b"mine")
+        assert passing.blob(digest) is not None
+        assert cache.blob(digest) is None
+        with cache.passing() as other:
+            assert other.blob(digest) is None
+    assert files(cache) == []
+
+
 def _many_times(root: Path, number: int) -> list[str]:
     cache = Cache(root)
     digests = []

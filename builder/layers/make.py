@@ -31,7 +31,8 @@ def known(recipe: Recipe, cache: Cache) -> Layer | None:
 def make(recipe: Recipe, root: Path, interpreter: Interpreter | None) -> Layer:
     """Make the layer of `recipe` into the cache at `root`, from artifacts that are there.
 
-    Raises ArtifactError when an artifact is missing, malformed or hostile.
+    Raises ArtifactError when an artifact is missing, malformed or hostile, VerificationError when it is not the locked
+    one any more.
     """
     cache = Cache(root)
     entries = tar.arrange(_merged([entries_of(part, cache, interpreter) for part in recipe.parts], recipe))
@@ -47,13 +48,13 @@ def make(recipe: Recipe, root: Path, interpreter: Interpreter | None) -> Layer:
 
 
 def entries_of(part: Part, cache: Cache, interpreter: Interpreter | None) -> list[tar.Entry]:
-    """The entries of one part, not arranged."""
+    """The entries of one part, not arranged. Raises VerificationError for an artifact that the cache let go bad."""
     if part.kind == "system":
         return system.entries(part)
     if part.kind == "venv":
         return venv.entries(part)
     assert part.artifact is not None
-    path = cache.blob(part.artifact)
+    path = cache.checked(part.artifact)
     if path is None:
         raise ArtifactError(
             f"{part.file}: not in the cache", hint="run `lockship build`, which fetches what is missing"

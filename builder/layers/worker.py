@@ -11,10 +11,12 @@ import pickle
 import signal
 import struct
 import sys
+import tempfile
+import traceback
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
 
-from builder.errors import LockshipError
+from builder.errors import LockshipError, StoreError
 from builder.layers.bytecode import Interpreter
 from builder.layers.make import make
 from builder.layers.recipe import Layer, Recipe
@@ -51,6 +53,7 @@ def serve() -> None:
     """Work until stdin ends."""
     # Ctrl-C reaches every process of the terminal; the parent alone decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that prints may get between the frames
     while True:
@@ -65,4 +68,25 @@ def serve() -> None:
         except LockshipError as error:
             send(answers, error)
         except MemoryError:
-            send(answers, LockshipError(f"out of memory while making {recipe.title}"))
+            send(
+                answers,
+                StoreError(f"out of memory while making {recipe.title}", hint="close other programs, or add swap"),
+            )
+        except Exception as error:
+            send(answers, _bug(error, recipe))
+
+
+def _stop(*_: object) -> NoReturn:
+    """Leave through the `finally` clauses: they take half-written blobs with them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _bug(error: Exception, recipe: Recipe) -> LockshipError:
+    """What nobody foresaw: told by the parent, with the traceback in a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="lockship-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    return LockshipError(
+        f"{type(error).__name__} while making {recipe.title}: {error}",
+        hint=f"a bug in lockship; the details are in {log.name}",
+    )

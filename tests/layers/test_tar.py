@@ -221,6 +221,19 @@ def test_a_name_without_a_fitting_slash_is_not_cut() -> None:
         assert b"path=" not in tar.header(tar.file(name, b""))
 
 
+@pytest.mark.parametrize("kind", [tar.Kind.FILE, tar.Kind.DIRECTORY])
+@pytest.mark.parametrize("length", [99, 100, 101, 154, 155, 156, 157, 254, 255, 256, 257, 258])
+def test_every_name_that_ustar_can_say_is_said_so(kind: tar.Kind, length: int) -> None:
+    """A name of each length with its one slash at each place: PAX exactly where no cut fits."""
+    for slash in range(1, length - 1):
+        name = "p" * slash + "/" + "n" * (length - slash - 1)
+        stored = name + "/" * (kind is tar.Kind.DIRECTORY)
+        fits = len(stored) <= 100 or (slash <= 155 and len(stored) - slash - 1 <= 100)
+        entry = tar.Entry(name, kind, 0o755)
+        assert (len(tar.header(entry)) == tar.BLOCK) is fits, (slash, length)
+        assert read_one(entry).name == name
+
+
 # paths
 
 

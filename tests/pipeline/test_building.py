@@ -8,15 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from builder.cache import Cache
 from builder.content import Digest
 from builder.errors import ArtifactError, ProjectError, StaleLockError, StoreError, VerificationError
-from builder.pipeline import build, lock, plan, verify
+from builder.lock.file import read_lock
+from builder.pipeline import build, lock, plan, prepare, verify
+from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
 from builder.project import load_project
+from tests.support.progress import Heard
 from tests.support.world import World
 
 pytestmark = pytest.mark.apt
@@ -321,3 +325,65 @@ def test_a_new_version_is_compared_with_the_highest(ready: World) -> None:
     assert found.comparison is not None
     assert found.comparison.tag == "1.10"
     assert {use.state for use in found.layers} == {"reused"}
+
+
+def flip(path: Path) -> None:
+    """One bit of a file that nobody should write to."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(data))
+
+
+def test_a_layer_that_went_bad_in_the_cache_does_not_reach_the_store(ready: World) -> None:
+    heard = Heard()
+    planned = plan(ready.load(), ready.context)
+    layer = next(one for one in planned.images[0].layers if one.kind == "wheel")
+    path = ready.cache.blob(layer.digest)
+    assert path is not None
+    flip(path)
+    build(ready.load(), Context(ready.cache, ready.environ, heard))
+    assert any(layer.digest in warning and "made again" in warning for warning in heard.warnings)
+    assert len(b"".join(ready.store.read_blob(layer.digest))) == layer.size
+
+
+def test_a_wheel_that_went_bad_in_the_cache_is_an_error_once(ready: World) -> None:
+    locked = read_lock(ready.root / "lockship.lock")
+    assert locked is not None
+    expected = plan(ready.load(), ready.context)
+    layer = next(one for one in expected.images[0].layers if one.holds[0][0] == "alpha")
+    ready.cache.forget(layer.digest)
+    path = ready.cache.blob(locked.platforms[0].wheels[0].digest)
+    assert path is not None
+    flip(path)
+    with pytest.raises(VerificationError, match="the cache was damaged"):
+        build(ready.load(), ready.context)
+    assert not ready.store.tags()
+    assert build(ready.load(), ready.context).plan.descriptor == expected.descriptor
+
+
+def test_several_builds_of_one_project_at_once(ready: World) -> None:
+    """They share the cache and the store; each ends well, with the same digest."""
+    expected = plan(ready.load(), ready.context).descriptor.digest
+    shutil.rmtree(ready.cache.root)
+    words = [sys.executable, "-m", "builder", "build"]
+    running = [
+        subprocess.Popen(words, cwd=ready.root, env=ready.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for process in running:
+        out, err = process.communicate()
+        assert (process.returncode, out.decode().strip()) == (0, expected), err.decode()
+    assert ready.leftovers() == []
+    verify(ready.load(), ready.context)
+
+
+def test_a_file_that_changes_during_the_build_is_an_error(ready: World) -> None:
+    for text in ("xx", "longer than before"):
+        ready.write("settings.json", "{}")
+        prepared = prepare(ready.load(), ready.context)
+        ready.write("settings.json", text)
+        with pytest.raises(VerificationError, match="changed while it was built") as caught:
+            build_prepared(prepared, ready.context, ready.store)
+        assert caught.value.hint
+    assert not ready.store.tags()
