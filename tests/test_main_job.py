@@ -16,6 +16,7 @@ import pytest
 from builder.cache import Cache
 from builder.content import Digest
 from builder.registry.layout import Layout
+from tests.support.require import need
 
 # all of them marked `engine`, so that one worker runs them and locks once
 pytestmark = [pytest.mark.slow, pytest.mark.apt, pytest.mark.index, pytest.mark.engine]
@@ -170,3 +171,35 @@ def test_verify_agrees(example: Example) -> None:
     found = json.loads(example.run("verify", "--json"))
     assert found["compared_with_store"]
     assert found["digest"] == json.loads(example.run("plan", "--json"))["digest"]
+
+
+def test_the_arm64_image_runs_on_its_own_processor(example: Example, tmp_path: Path) -> None:
+    """Emulated: built on any machine, without emulation, and run to see that what was put together fits."""
+    qemu = shutil.which("qemu-aarch64")
+    need("qemu-user", qemu, "qemu-aarch64 emulates the processor")
+    assert qemu is not None
+    example.run("build")
+    store = Layout(example.root / ".lockship/store")
+    index = json.loads(store.manifest("1.0.0").data)  # type: ignore[union-attr]
+    (entry,) = [one for one in index["manifests"] if one["platform"]["architecture"] == "arm64"]
+    manifest = json.loads(store.manifest(Digest(entry["digest"])).data)  # type: ignore[union-attr]
+    for layer in manifest["layers"]:
+        path = store.path(Digest(layer["digest"]))
+        assert path is not None
+        subprocess.run(["tar", "xf", str(path), "--no-same-owner", "-C", str(tmp_path)], check=True)
+    program = "import platform, numpy as n, pandas, sklearn; print(platform.machine(), n.ones(3).sum(), n.__cached__)"
+    site = tmp_path / "opt/venv/lib/python3.11/site-packages"
+    done = subprocess.run(
+        [
+            *(qemu, "-cpu", "cortex-a57", "-L", str(tmp_path), "-E", f"PYTHONHOME={tmp_path}/usr"),
+            *("-E", f"PYTHONPATH={site}:{tmp_path}/app", "-E", "OPENBLAS_CORETYPE=ARMV8"),
+            *(str(tmp_path / "usr/bin/python3.11"), "-c"),
+            program,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("aarch64 3.0 ")
+    assert done.stdout.strip().endswith(".pyc")
