@@ -21,7 +21,7 @@ from builder.layers.tar import Entry, Kind
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-__all__ = ["Collected", "collect", "model_entries"]
+__all__ = ["Collected", "collect", "looks_like_a_secret", "model_entries"]
 
 # Never in an image, wherever they lie: histories, caches, this tool's own folder.
 _FOLDERS: Final = frozenset(
@@ -46,7 +46,14 @@ _SUSPICIOUS: Final = (
     ),
     ("credentials in a URL", re.compile(rb"\b[a-z][a-z0-9+.-]*://[^/\s:@\"'<>{$]+:[^/\s:@\"'<>{$]+@")),
 )
+_SECRET_KEYS: Final = re.compile(r"(?i)(password|passwd|secret|api_?key|token|credential)s?$")
 _LOOK_AT: Final = 1 << 20  # bytes of each file that are searched
+
+# Where packages are: a file of the project would replace theirs, or a folder the link that merges /usr (``lib``).
+_PACKAGES: Final = re.compile(
+    r"(bin|sbin|lib|lib32|lib64|libx32|libo32|proc|sys|dev|usr(?!/local/.)|opt/venv|var/lib/(dpkg|apt))(/.*)?",
+    re.DOTALL,
+)
 
 # Folders of the base whose mode is not 0755: a layer that passes through them must not change it.
 _MODES: Final = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700}
@@ -67,22 +74,28 @@ class _Reader:
     path: Path
 
     def __call__(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+        try:
+            with self.path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise _unreadable(self.path.name, error) from error
 
 
 def collect(root: Path, mappings: Sequence[tuple[str, str]]) -> Collected:
     """The files of (source relative to `root`, absolute destination) pairs.
 
     A file that is named itself is taken even when git ignores it; a folder's ignored files stay out. Raises
-    ProjectError for a source that isn't there, for credentials and keys, and for links that leave the project.
+    ProjectError for a source that isn't there, for credentials and keys, for links that leave the project, and for a
+    destination where packages have their files.
     """
+    root = root.resolve()  # the folder may be reached through a link; what lies in it may not lead out
     ignored = _Ignore(root)
     found: dict[str, Entry] = {}
     warnings: list[str] = []
     for source, destination in mappings:
         base = root / source
+        _refuse_outside(root, base if base == root else base.parent, source)
         if base.is_symlink() or not base.is_dir():
             pairs: Iterable[tuple[Path, str]] = [(base, destination)]
         else:
@@ -98,11 +111,14 @@ def collect(root: Path, mappings: Sequence[tuple[str, str]]) -> Collected:
 
 
 def model_entries(root: Path, source: str, destination: str) -> tuple[Entry, ...]:
-    """A model file and the folders above it."""
+    """A model file and the folders above it; raises ProjectError as `collect`."""
+    root = root.resolve()
     path = root / source
     if not path.is_file():
         raise ProjectError(f"the model {source} is not there", hint="train it, or correct `source` under [model]")
-    entry = Entry(destination.strip("/"), Kind.FILE, 0o644, path.stat().st_size, content=_Reader(path))
+    _refuse_outside(root, path, source)
+    target = _target(destination.strip("/"), source)
+    entry = Entry(target, Kind.FILE, 0o644, path.stat().st_size, content=_Reader(path))
     return tuple(tar.arrange([entry], parents=_parent))
 
 
@@ -110,9 +126,35 @@ def _parent(path: str) -> Entry:
     return tar.directory(path, _MODES.get(path, 0o755))
 
 
+def _unreadable(what: str, error: OSError) -> ProjectError:
+    return ProjectError(f"{what}: {error.strerror}", hint="correct [image] files, or make the file readable")
+
+
+def _raise(error: OSError) -> None:
+    """A folder that can't be listed: what is in it would be missing from the image without a word."""
+    raise _unreadable(str(error.filename), error)
+
+
+def _refuse_outside(root: Path, path: Path, source: str) -> None:
+    """Nobody's files get into an image because a checkout held a link to them."""
+    if not path.resolve().is_relative_to(root):
+        raise ProjectError(f"{source} is a link that leaves the project", hint="put the file itself there")
+
+
+def _target(target: str, source: str) -> str:
+    """Where a file goes, as a clean relative path; raises ProjectError where packages have their files."""
+    clean = tar.safe_path(target, what=source)
+    if _PACKAGES.fullmatch(clean):
+        raise ProjectError(
+            f"{source} would go to /{clean}, where packages have their files",
+            hint="give it a `target` below /app, /usr/local, /srv or another folder of its own",
+        )
+    return clean
+
+
 def _walk(base: Path, root: Path, ignored: _Ignore) -> Iterator[Path]:
     """Files and links below `base`, sorted, without what is ignored or never taken."""
-    for folder, folders, names in os.walk(base):
+    for folder, folders, names in os.walk(base, onerror=_raise):
         here = Path(folder)
         kept = []
         for name in sorted(folders):
@@ -129,7 +171,7 @@ def _walk(base: Path, root: Path, ignored: _Ignore) -> Iterator[Path]:
 
 def _entry(root: Path, path: Path, target: str, warnings: list[str]) -> Entry:
     relative = path.relative_to(root).as_posix()
-    target = tar.safe_path(target, what=relative)
+    target = _target(target, relative)
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -138,9 +180,7 @@ def _entry(root: Path, path: Path, target: str, warnings: list[str]) -> Entry:
             raise ProjectError(f"{relative} is neither a file nor a folder", hint="take it out of [image] files")
         _refuse_secrets(path, relative, warnings)
     except OSError as error:
-        raise ProjectError(
-            f"{relative}: {error.strerror}", hint="correct [image] files, or make the file readable"
-        ) from error
+        raise _unreadable(relative, error) from error
     mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
     return Entry(target, Kind.FILE, mode, status.st_size, content=_Reader(path))
 
@@ -170,6 +210,14 @@ def _refuse_secrets(path: Path, relative: str, warnings: list[str]) -> None:
             line = head.count(b"\n", 0, found.start()) + 1
             warnings.append(f"{relative}:{line} looks like {what}, and goes into the image")
             return
+
+
+def looks_like_a_secret(key: str, value: str) -> str | None:
+    """What a setting's value looks like, by its own form or by the name it has; None for most."""
+    for what, pattern in (("a private key", _PRIVATE_KEY), *_SUSPICIOUS):
+        if pattern.search(value.encode()):
+            return what
+    return "a password" if len(value) >= 8 and _SECRET_KEYS.search(key) and "/" not in value else None
 
 
 class _Ignore:

@@ -20,6 +20,7 @@ from builder.layers.recipe import Layer, Part, Recipe
 from builder.lock.file import Lock, LockedPlatform
 from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
+from builder.pipeline.overlaps import stack
 from builder.pipeline.recipes import minor, wheel_and_deb_recipes
 from builder.project import GitVersion, Project
 
@@ -64,14 +65,14 @@ def prepare(project: Project, context: Context, platforms: Sequence[Platform] | 
     locked = load_lock(project)
     project = resolve_version(project, context)
     facts = _facts(project, context, locked)
-    wanted = tuple(platforms or project.image.platforms)
+    wanted = tuple(dict.fromkeys(platforms or project.image.platforms))
     for one in wanted:
         if one not in project.image.platforms:
             raise ProjectError(
                 f"{one} is not among the project's platforms", hint="add it to [image] platforms and lock again",
                 file=project.file,
             )  # fmt: skip
-    own, warnings = _own_layers(project)
+    own, warnings = _own_layers(project, _fixed_layers(project, locked.platform(wanted[0])))
     local: dict[Digest, LocalLayer] = {one.layer.digest: one for one in own}
     recipes: dict[Digest, Recipe] = {}
     images = []
@@ -155,16 +156,28 @@ def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer,
     return _local("system", "system", frame), _local("venv", "venv", skeleton)
 
 
-def _own_layers(project: Project) -> tuple[list[LocalLayer], tuple[str, ...]]:
-    """Models first, then code: from stable to volatile."""
-    own = []
-    for model in project.all_models:
-        entries = files.model_entries(project.root, model.source, model.destination)
-        own.append(_local("model", model.source, entries, compress=False))
+def _own_layers(project: Project, fixed: Iterable[LocalLayer]) -> tuple[list[LocalLayer], tuple[str, ...]]:
+    """Models first, then code: from stable to volatile. `fixed` is what they lie upon."""
+    models = [
+        (one.source, files.model_entries(project.root, one.source, one.destination)) for one in project.all_models
+    ]
     collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
-    if collected.entries:
-        own.append(_local("code", project.name, collected.entries))
-    return own, collected.warnings
+    below = [("the base", one.entries) for one in fixed]
+    *stacked, code = stack(below, [*models, ("[image] files", collected.entries)])
+    own = []
+    for (name, _), entries in zip(models, stacked, strict=True):
+        if entries:
+            own.append(_local("model", name, entries, compress=False))
+    if code:
+        own.append(_local("code", project.name, code))
+    return own, (*collected.warnings, *_outspoken(project))
+
+
+def _outspoken(project: Project) -> Iterable[str]:
+    """Settings that hold what looks like a secret: whoever has the image can read them."""
+    for key, value in {**project.image.env, **project.image.labels}.items():
+        if what := files.looks_like_a_secret(key, value):
+            yield f"{key} looks like {what}, and goes into the image for everybody to read"
 
 
 def _local(kind: str, name: str, entries: Iterable[tar.Entry], *, compress: bool = True) -> LocalLayer:

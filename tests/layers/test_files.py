@@ -13,7 +13,7 @@ import pytest
 
 from builder.errors import ArtifactError, ProjectError
 from builder.layers.encode import encode
-from builder.layers.files import Collected, collect, model_entries
+from builder.layers.files import Collected, collect, looks_like_a_secret, model_entries
 from builder.layers.tar import Kind
 
 
@@ -219,3 +219,74 @@ def test_gitignore_agrees_with_git(tmp_path: Path) -> None:
         ["git", "ls-files", "-co", "--exclude-standard", "p"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout.split()
     assert paths(collect(tmp_path, [("p", "/app/p")])) == {f"app/{name}" for name in listed}
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/usr/bin/x", "/bin/sh", "/lib/x.so", "/lib64", "/usr", "/usr/local", "/opt/venv/bin/python"]
+    + ["/var/lib/dpkg/status.d/x", "/proc/x", "/dev/null", "//usr/./lib/x", "/usr/lib/a\nb"],
+)
+def test_nothing_goes_where_packages_are(tmp_path: Path, target: str) -> None:
+    write(tmp_path, "a.txt")
+    with pytest.raises(ProjectError, match="where packages have their files") as caught:
+        collect(tmp_path, [("a.txt", target)])
+    assert "target" in (caught.value.hint or "")
+    with pytest.raises(ProjectError, match="where packages have their files"):
+        model_entries(tmp_path, "a.txt", target)
+
+
+@pytest.mark.parametrize("target", ["/usr/local/bin/x", "/etc/app.yaml", "/opt/venv2/x", "/library/x", "/srv/x", "/x"])
+def test_folders_of_its_own_are_free(tmp_path: Path, target: str) -> None:
+    write(tmp_path, "a.txt")
+    assert paths(collect(tmp_path, [("a.txt", target)])) == {target.lstrip("/")}
+
+
+def test_a_folder_that_is_a_link_does_not_lead_out(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    write(tmp_path, "outside/credentials", "project/inside/a.txt")
+    (root / "link").symlink_to("../outside")
+    (root / "model.onnx").symlink_to("../outside/credentials")
+    (root / "fine").symlink_to("inside")
+    for source in ("link/credentials", "link/"):
+        with pytest.raises(ProjectError, match="leaves the project"):
+            collect(root, [(source, "/app/x")])
+    with pytest.raises(ProjectError, match="leaves the project"):
+        model_entries(root, "model.onnx", "/app/model.onnx")
+    assert paths(collect(root, [("fine/a.txt", "/app/a.txt")])) == {"app/a.txt"}
+
+
+def test_a_project_behind_a_link_is_like_any_other(tmp_path: Path) -> None:
+    write(tmp_path, "real/p/a.py", "real/model.onnx")
+    (tmp_path / "link").symlink_to("real")
+    assert paths(collect(tmp_path / "link", [("p", "/app/p"), (".", "/app/all")])) == {
+        "app/p/a.py",
+        "app/all/p/a.py",
+        "app/all/model.onnx",
+    }
+    assert model_entries(tmp_path / "link", "model.onnx", "/app/model.onnx")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's folder")
+def test_what_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    write(tmp_path, "p/a.py", "p/closed/b.py", "model.onnx")
+    (tmp_path / "p/closed").chmod(0o700)
+    (tmp_path / "model.onnx").chmod(0o600)
+    model = model_entries(tmp_path, "model.onnx", "/app/model.onnx")
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ProjectError, match=r"p/closed: Permission denied") as caught:
+            collect(tmp_path, [("p", "/app/p")])
+        with pytest.raises(ProjectError, match=r"model\.onnx: Permission denied"):
+            encode(model, io.BytesIO(), compress=False)
+    finally:
+        os.seteuid(0)
+    assert caught.value.hint
+
+
+def test_settings_that_look_like_secrets() -> None:
+    assert looks_like_a_secret("DB_PASSWORD", "correct-horse") == "a password"
+    assert looks_like_a_secret("URL", "postgres://me:secret@db/x") == "credentials in a URL"
+    for key, value in (("MAX_TOKENS", "4096"), ("MODEL", "/app/model.onnx"), ("TOKEN", "/run/secrets/token")):
+        assert looks_like_a_secret(key, value) is None

@@ -387,3 +387,68 @@ def test_a_file_that_changes_during_the_build_is_an_error(ready: World) -> None:
             build_prepared(prepared, ready.context, ready.store)
         assert caught.value.hint
     assert not ready.store.tags()
+
+
+def test_models_code_and_base_do_not_replace_each_other(ready: World) -> None:
+    ready.write("other/model.onnx", "another model")
+    toml = ready.root / "lockship.toml"
+    text = toml.read_text()
+    toml.write_text(text + '\n[models.other]\nsource = "other/model.onnx"\n')
+    with pytest.raises(ProjectError, match=r"other/model\.onnx and model\.onnx both have /app/model\.onnx"):
+        plan(ready.load(), ready.context)
+    toml.write_text(text.replace('"settings.json"]', '{ source = "settings.json", target = "/etc/passwd" }]'))
+    with pytest.raises(ProjectError, match="the base both have /etc/passwd"):
+        plan(ready.load(), ready.context)
+    toml.write_text(text.replace('"settings.json"]', '"model.onnx"]'))
+    kinds = [layer.kind for layer in plan(ready.load(), ready.context).images[0].layers]
+    assert (kinds.count("model"), kinds.count("code")) == (1, 1)
+
+
+def test_a_secret_in_a_setting_is_a_warning_without_the_secret(ready: World) -> None:
+    toml = ready.root / "lockship.toml"
+    toml.write_text(toml.read_text().replace('A = "1"', 'DB_PASSWORD = "correct-horse"'))
+    warnings = prepare(ready.load(), ready.context).warnings
+    assert warnings == ("DB_PASSWORD looks like a password, and goes into the image for everybody to read",)
+
+
+def test_a_platform_that_is_named_twice_counts_once(ready: World) -> None:
+    (target,) = {image.platform for image in plan(ready.load(), ready.context).images if "arm64" in str(image.platform)}
+    assert len(plan(ready.load(), ready.context, [target, target]).images) == 1
+
+
+def test_nothing_but_the_base(here: World) -> None:
+    """No requirements, no files, no command, root."""
+    project = here.project(image="user = 0")
+    assert lock(project, here.context).lock.outputs == {}
+    built = build(project, here.context)
+    (image,) = built.plan.images
+    assert {layer.kind for layer in image.layers} == {"system", "deb", "venv"}
+    config = json.loads(image.config)["config"]
+    assert (config["User"], config["Cmd"]) == ("0:0", ["python"])
+    assert not (here.root / "requirements.lock").exists()
+    verify(project, here.context)
+
+
+def test_every_layer_has_its_line_of_history(ready: World) -> None:
+    import gzip
+
+    for image in build(ready.load(), ready.context).plan.images:
+        config = json.loads(image.config)
+        assert config["rootfs"]["diff_ids"] == [layer.diff_id for layer in image.layers]
+        assert len(config["history"]) == len(image.layers)
+        assert not any(line.get("empty_layer") for line in config["history"])
+        for layer in image.layers:
+            blob = b"".join(ready.store.read_blob(layer.digest))
+            plain = gzip.decompress(blob) if layer.media_type.endswith("+gzip") else blob
+            assert Digest.of(plain) == layer.diff_id
+
+
+@pytest.mark.parametrize("place", ["with spaces", "mit Ümläuten"])
+def test_a_project_may_lie_anywhere(ready: World, place: str) -> None:
+    expected = build(ready.load(), ready.context).plan.descriptor
+    moved = ready.folder / place / "x"
+    shutil.copytree(ready.root, moved)
+    shutil.rmtree(moved / ".lockship")
+    (ready.folder / "link").symlink_to(moved)
+    for spelling in (moved, ready.folder / "link", moved / ".." / "x"):
+        assert build(load_project(spelling / "lockship.toml"), ready.context).plan.descriptor == expected
