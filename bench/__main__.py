@@ -36,7 +36,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             engine = None
             if set(names) - _NO_ENGINE:
                 engine = _engine(stack, folder, environ)
-            stage = Stage(folder, environ, engine, 1 if options.quick else options.repeat)
+            stage = Stage(folder, engine.environ if engine else environ, engine, 1 if options.quick else options.repeat)
             stage.prepare()
             rows: list[Row] = []
             for name in names:

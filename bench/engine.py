@@ -1,9 +1,10 @@
 """``docker build`` with pip and with uv, as teams write it, on the base that lockship assembles.
 
-Equal conditions: both start from one image, lockship's own base with the virtual environment's skeleton, loaded into
-the engine beforehand. pip and uv are not part of what is measured: they sit in an image of their own and are mounted
-while they are needed (as uv's documentation recommends), so the result doesn't carry them. Downloads are cached in
-BuildKit cache mounts. The package index's address reaches them as a secret.
+Equal conditions: both start from lockship's own base with the virtual environment's skeleton, loaded into the engine
+beforehand; where lockship compiles no byte code, the base's standard library has none either. pip and uv are not part
+of what is measured: they sit in an image of their own and are mounted while they are needed (as uv's documentation
+recommends), so the result doesn't carry them. Downloads are cached in BuildKit cache mounts. The package index's
+address reaches them as a secret.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from typing import Any
 from bench.measure import CommandError, Cost, run
 from bench.sides import Side
 
-__all__ = ["BASE", "Engine", "dockerfile", "find_client"]
+__all__ = ["Engine", "base_image", "dockerfile", "find_client"]
 
-BASE = "lockship-bench-base:1"
 _TOOLS = "lockship-bench-tools:1"
 # In every command, so that our entries in the build cache can be told from other people's.
 _MARK = "/lockship-bench"
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def base_image(bytecode: bool) -> str:
+    """The base's name in the engine."""
+    return f"lockship-bench-base-{'bytecode' if bytecode else 'plain'}:1"
 
 
 def dockerfile(side: Side, cache: str, files: Sequence[str], *, offline: bool) -> str:
@@ -51,6 +56,8 @@ def dockerfile(side: Side, cache: str, files: Sequence[str], *, offline: bool) -
         command += ["-r", lock]
         settings = {"PIP_CERT": f"{_MARK}/certificates.pem", "PIP_CONFIG_FILE": "/run/secrets/pip.conf"}
         settings |= {"PYTHONPATH": f"{_MARK}/pip"}
+    if not side.bytecode:  # nor may an interpreter that only looks around leave any
+        settings |= {"PYTHONDONTWRITEBYTECODE": "1"}
     mounts = [
         f"type=bind,from={_TOOLS},source={_MARK},target={_MARK}",
         f"type=bind,source=requirements.lock,target={lock}",
@@ -59,7 +66,7 @@ def dockerfile(side: Side, cache: str, files: Sequence[str], *, offline: bool) -
         "type=secret,id=uv.toml",
     ]
     lines = [
-        f"FROM {BASE}",
+        f"FROM {base_image(side.bytecode)}",
         "WORKDIR /app",
         *(f"ARG {name}={value}" for name, value in settings.items()),
         f"RUN {' '.join(f'--mount={mount}' for mount in mounts)} {json.dumps(command)}",
@@ -113,7 +120,7 @@ class Engine:
         return str(self._api.version()["Version"])
 
     def prepare(self, pip_conf: str, uv_toml: str) -> str:
-        """The image that pip and uv sit in; what it holds, for the report. `BASE` must be there."""
+        """The image that pip and uv sit in; what it holds, for the report. The base must be there."""
         import uv
 
         context = self.folder / "tools"
@@ -126,7 +133,7 @@ class Engine:
         (context / "certificates.pem").write_bytes(Path(bundle).read_bytes() if bundle else b"")
         # pip of an ordinary base image has its byte code too
         (context / "Dockerfile").write_text(
-            f'FROM {BASE}\nCOPY . {_MARK}/\nRUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
+            f'FROM {base_image(True)}\nCOPY . {_MARK}/\nRUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
         )
         self._build(context, _TOOLS, [])
         for name, text in (("pip.conf", pip_conf), ("uv.toml", uv_toml)):

@@ -71,7 +71,9 @@ def _theirs(context: Context, lock: bytes):  # type: ignore[no-untyped-def]
 
 def _project(stage: Stage, side: Side, count: int, pins: Iterable[str]) -> Project:
     name = f"lockship-bench-growth-{count}"
-    project = Project(stage.folder / f"growth-{count}-{side.name}", stage.cache, stage.environ, name, side.bytecode)
+    project = Project(
+        stage.folder / f"growth-{count}-{side.name}", stage.cache, stage.environ, name, bytecode=side.bytecode
+    )
     project.write(pins)
     project.call("lock")
     project.keep("new")

@@ -29,6 +29,7 @@ class Project:
     cache: Path
     environ: Mapping[str, str]
     name: str
+    version: str = "1.0.0"
     bytecode: bool = True
     files: tuple[str, ...] = ()
     user: int = 65532
@@ -37,7 +38,7 @@ class Project:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         python = {"requirements": ["requirements.in"], "constraints": ["constraints.txt"]}
-        lines = [f'name = "{self.name}"', 'version = "1.0.0"', "", "[python]"]
+        lines = [f'name = "{self.name}"', f'version = "{self.version}"', "", "[python]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in python.items()]
         lines += [f"bytecode = {json.dumps(self.bytecode)}", "", "[image]", 'platforms = ["linux/amd64"]']
         lines += [
@@ -91,7 +92,7 @@ class Project:
         assert lock is not None, "lock first"
         return lock.platforms[0]
 
-    def version(self, package: str) -> str:
+    def pinned(self, package: str) -> str:
         """The version that `package` is locked at."""
         return next(one.version for one in self.locked().wheels if one.name == package)
 

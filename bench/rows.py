@@ -267,20 +267,21 @@ def imports(stage: Stage) -> list[Row]:
 
 def sizes(stage: Stage) -> list[Row]:
     """The image without its base, compressed as it is transferred and unpacked; the base is one and the same."""
+    from bench.engine import base_image
     from bench.sizes import compressed_above, unpacked_above
 
     docker = stage.docker()
     transfer: dict[str, list[float]] = {}
     unpacked: dict[str, list[float]] = {}
     for side, image in _images(stage).items():
-        unpacked[side.name] = [unpacked_above(docker, image) / 1e6]
+        unpacked[side.name] = [unpacked_above(docker, image, base_image(side.bytecode)) / 1e6]
         if side in LOCKSHIP:
             project = stage.projects[side.bytecode]
             base = {layer.digest for layer in project.locked().layers if layer.kind == "deb"}
             layers = [one for one in project.manifest()["layers"] if one["digest"] not in base]
             transfer[side.name] = [sum(one["size"] for one in layers) / 1e6]
         else:
-            transfer[side.name] = [compressed_above(docker, image) / 1e6]
+            transfer[side.name] = [compressed_above(docker, image, base_image(side.bytecode)) / 1e6]
         say(f"  {side.name:<20} {transfer[side.name][0]:8.1f} MB, unpacked {unpacked[side.name][0]:8.1f} MB")
     note = "docker's layers compressed by gzip at its default level, as `docker push` does"
     return [

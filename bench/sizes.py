@@ -9,19 +9,19 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.engine import BASE, Engine
+from bench.engine import Engine
 
 __all__ = ["compressed_above", "unpacked_above"]
 
 
-def unpacked_above(engine: Engine, image: str) -> int:
+def unpacked_above(engine: Engine, image: str, base: str) -> int:
     """Bytes of files, as the engine counts them."""
-    return int(engine.inspect(image)["Size"]) - int(engine.inspect(BASE)["Size"])
+    return int(engine.inspect(image)["Size"]) - int(engine.inspect(base)["Size"])
 
 
-def compressed_above(engine: Engine, image: str) -> int:
+def compressed_above(engine: Engine, image: str, base: str) -> int:
     """Bytes of the layers after gzip at its default level, which is what engines push."""
-    base = len(engine.inspect(BASE)["RootFS"]["Layers"])
+    below = len(engine.inspect(base)["RootFS"]["Layers"])
     with tempfile.TemporaryDirectory(prefix="lockship-bench-") as folder:
         path = Path(folder) / "image.tar"
         with path.open("wb") as file:
@@ -30,7 +30,7 @@ def compressed_above(engine: Engine, image: str) -> int:
         with tarfile.open(path) as archive:
             manifest = archive.extractfile("manifest.json")
             assert manifest is not None
-            layers = json.load(manifest)[0]["Layers"][base:]
+            layers = json.load(manifest)[0]["Layers"][below:]
             places = [archive.getmember(name) for name in layers]
         with ThreadPoolExecutor(4) as pool:
             return sum(pool.map(lambda one: _gzipped(path, one.offset_data, one.size), places))

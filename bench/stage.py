@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.config import index_configuration
 from bench.contexts import Context
-from bench.engine import BASE, Engine
+from bench.engine import Engine, base_image
 from bench.project import ROOT, Project, write_tree
 from bench.sides import ALL, LOCKSHIP, Side
 
@@ -68,11 +68,11 @@ class Stage:
         project.write(requirements)
         project.call("lock")
         project.keep("new")
-        newest = project.version(BUMPED)
+        newest = project.pinned(BUMPED)
         project.write(requirements, [f"{BUMPED}<{newest}"])
         project.call("lock")
         project.keep("old")
-        self.facts["bumped"] = f"{BUMPED} {project.version(BUMPED)} → {newest}"
+        self.facts["bumped"] = f"{BUMPED} {project.pinned(BUMPED)} → {newest}"
         project.switch("new")
         self.facts["wheels"] = str(len(project.locked().wheels))
         self.facts["wheels size"] = f"{sum(one.size for one in project.locked().wheels) / 1e6:.0f} MB"
@@ -83,18 +83,12 @@ class Stage:
         if self.contexts:
             return self.engine
         say("base image into the engine")
-        base = Project(self.folder / "base", self.cache, self.engine.environ, "lockship-bench-base", user=0)
-        toml = base.folder / "lockship.toml"
-        toml.write_text(
-            "\n".join(
-                line.replace('"1.0.0"', '"1"')
-                for line in toml.read_text().splitlines()
-                if not line.startswith(("requirements", "constraints", "bytecode"))
-            )
-        )
-        base.call("lock")
-        base.call("load")
-        self.engine.adopt(BASE)
+        for bytecode in (False, True):
+            name, _, version = base_image(bytecode).partition(":")
+            base = Project(self.folder / name, self.cache, self.engine.environ, name, version, bytecode, user=0)
+            base.call("lock")
+            base.call("load")
+            self.engine.adopt(base_image(bytecode))
         self.facts["docker side"] = self.engine.prepare(*index_configuration(self.environ))
         for side in ALL:
             if side in LOCKSHIP:
