@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import tarfile
 import time
 from pathlib import Path
 
@@ -158,6 +159,20 @@ def test_an_artifact_that_went_bad_in_the_cache_becomes_no_layer(cache: Cache, t
     assert caught.value.exit_code == 6
     with pytest.raises(ArtifactError, match="not in the cache"):
         entries_of(one.parts[0], cache, None)
+
+
+def test_what_one_of_a_bundle_can_run_stays_so(cache: Cache, tmp_path: Path) -> None:
+    parts = []
+    for name in ("one", "two"):
+        runnable = ["shared/run.sh"] if name == "one" else []
+        path = make_wheel(tmp_path, name, "1.0", {"shared/run.sh": b"same"}, executable=runnable)
+        parts.append(recipe(cache, path).parts[0])
+    layer = make(Recipe(tuple(parts)), cache.root, None)
+    kept = cache.blob(layer.digest)
+    assert kept is not None
+    with tarfile.open(kept) as archive:
+        (member,) = [one for one in archive if one.name.endswith("run.sh")]
+    assert member.mode == 0o755
 
 
 def test_a_bundle_holds_a_shared_file_once_and_refuses_two_versions(cache: Cache, tmp_path: Path) -> None:

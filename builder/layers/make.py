@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,13 @@ def _merged(groups: list[list[tar.Entry]], recipe: Recipe) -> list[tar.Entry]:
     for group in groups:
         for entry in group:
             other = found.setdefault(entry.path, entry)
-            if other is not entry and not _same(other, entry):
+            if other is entry:
+                continue
+            if other.kind is entry.kind is tar.Kind.FILE and other.mode != entry.mode:
+                # what one can run, both can: wheels of one file differ in nothing else
+                other = found[entry.path] = replace(other, mode=other.mode | entry.mode)
+                entry = replace(entry, mode=other.mode)
+            if not _same(other, entry):
                 raise ArtifactError(f"{_names(recipe)}: /{entry.path} is in two of them, with different content")
     return list(found.values())
 

@@ -28,6 +28,14 @@ FORMAT: Final = 1
 _HEAD = "# Written by `lockship lock`: change the inputs and run it again, don't edit this file.\n"
 _RELOCK = "run `lockship lock` to write it anew"
 
+# A lock comes with a checkout, which may be anybody's: names in it become paths and parts of addresses.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+_FILE: Final = re.compile(r"[A-Za-z0-9][^/\\\x00-\x1f\x7f]*")
+_PYTHON: Final = re.compile(r"3\.\d+(\.\d+)?[a-z0-9.+~-]*")
+_KIND: Final = re.compile("deb|wheel")
+_KEY: Final = re.compile("[0-9a-f]{64}")
+_ANY: Final = re.compile(r"[^\x00-\x1f\x7f]*")
+
 
 @dataclass(frozen=True, slots=True)
 class LockedLayer:
@@ -128,11 +136,11 @@ def read_lock(path: Path) -> Lock | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StaleLockError(f"cannot be read: {error.strerror}", file=path) from error
+        raise StaleLockError(f"cannot be read: {error.strerror}", file=path, hint=_RELOCK) from error
     try:
         text = raw.decode("utf-8")
         document = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StaleLockError(f"is damaged: {error}", file=path, hint=_RELOCK) from error
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
@@ -151,10 +159,10 @@ def read_lock(path: Path) -> Lock | None:
 
 def _parse(document: Mapping[str, Any]) -> Lock:
     return Lock(
-        base=document["base"]["name"],
+        base=_text(document["base"]["name"]),
         inputs={name: Digest(value) for name, value in document["inputs"].items()},
         outputs={name: Digest(value) for name, value in document["outputs"].items()},
-        tools=dict(document["tools"]),
+        tools={name: _text(value) for name, value in document["tools"].items()},
         interpreters={
             Platform.parse(name): tuple(_artifact("deb", one) for one in table["debs"])
             for name, table in document.get("interpreter", {}).items()
@@ -162,19 +170,19 @@ def _parse(document: Mapping[str, Any]) -> Lock:
         platforms=tuple(
             LockedPlatform(
                 platform=Platform.parse(name),
-                python=table["python"],
-                glibc=table["glibc"],
-                bytecode=table["bytecode"],
+                python=_text(table["python"], _PYTHON),
+                glibc=_text(table["glibc"]),
+                bytecode=_text(table["bytecode"]),
                 debs=tuple(_artifact("deb", one) for one in table["debs"]),
                 wheels=tuple(_artifact("wheel", one) for one in table["wheels"]),
                 layers=tuple(
                     LockedLayer(
-                        kind=one["kind"],
-                        key=one["key"],
+                        kind=_text(one["kind"], _KIND),
+                        key=_text(one["key"], _KEY),
                         digest=Digest(one["digest"]),
-                        size=int(one["size"]),
+                        size=_size(one["size"]),
                         diff_id=Digest(one["diff_id"]),
-                        holds=tuple(one["holds"]),
+                        holds=tuple(_text(name, _NAME) for name in one["holds"]),
                     )
                     for one in table["layers"]
                 ),
@@ -187,13 +195,25 @@ def _parse(document: Mapping[str, Any]) -> Lock:
 def _artifact(kind: str, table: Mapping[str, Any]) -> Artifact:
     return Artifact(
         kind=kind,
-        name=table["name"],
-        version=table["version"],
-        file=table["file"],
-        digest=Digest.from_hex(table["sha256"]),
-        size=int(table["size"]),
-        built_from=table.get("built_from", ""),
+        name=_text(table["name"], _NAME),
+        version=_text(table["version"]),
+        file=_text(table["file"], _FILE),
+        digest=Digest.from_hex(_text(table["sha256"])),
+        size=_size(table["size"]),
+        built_from=_text(table.get("built_from", "")),
     )
+
+
+def _text(value: object, pattern: re.Pattern[str] = _ANY) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{str(value)[:80]!r} is not what stands there")
+    return value
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{str(value)[:80]!r} is not a size")
+    return value
 
 
 def _table(name: str, values: Mapping[str, str]) -> Iterable[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from builder.content import Digest, Platform
-from builder.errors import LockshipError, StaleLockError
+from builder.errors import LockshipError, ProjectError, StaleLockError, StoreError
 from builder.files import write_file
 from builder.layers.recipe import Recipe
 from builder.lock import debian, indexes, python, requirements
@@ -68,10 +69,36 @@ def lock(
     base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
     new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, upgrade_packages)
     new = _lock_layers(project, context, new, seen)
-    if text is not None:
-        write_file(project.path(REQUIREMENTS_FILE), text.encode())
-    new.write(project.path(LOCK_FILE))
+    _write(project, new, text)
     return LockReport(new, changes(old, new), True)
+
+
+def _write(project: Project, new: Lock, text: str | None) -> None:
+    """The requirements first: a lock that names others than are there counts as stale, and is never believed."""
+    try:
+        if text is not None:
+            write_file(project.path(REQUIREMENTS_FILE), text.encode())
+        new.write(project.path(LOCK_FILE))
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the lock: {error.strerror or error}",
+            hint="the project's folder must be writable and the disk not full; then run `lockship lock` again",
+            file=error.filename2 or error.filename or project.path(LOCK_FILE),
+        ) from error
+
+
+def _existing(path: Path) -> str | None:
+    """The requirements.lock that is there, which pins what stays."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ProjectError("is not UTF-8", file=path, hint="remove it: `lockship lock` writes it anew") from error
+    except OSError as error:
+        raise ProjectError(
+            f"cannot read: {error.strerror}", file=path, hint="remove it, or make it readable"
+        ) from error
 
 
 def _previous(project: Project, context: Context) -> Lock | None:
@@ -132,8 +159,9 @@ def _lock_base(
         )
         for platform in sorted(project.image.platforms)
     )
-    for other in others:
-        _same_interpreter(platforms[0], bases[other].artifacts, other)
+    if project.python.bytecode:
+        for other in wanted:
+            _same_interpreter(platforms[0], bases[other].artifacts, other)
     seen = {digest: uri for base in bases.values() for digest, uri in base.locations.items()}
     made = Lock(
         base=project.image.base,
@@ -161,6 +189,7 @@ def _interpreter_version(debs: Sequence[Artifact]) -> str:
 
 
 def _same_interpreter(locked: LockedPlatform, debs: Sequence[Artifact], other: Platform) -> None:
+    """One interpreter compiles for all platforms, whichever of them a machine can run: they must be one version."""
     if (version := _interpreter_version(debs)) != locked.bytecode:
         raise StaleLockError(
             f"the mirror has python {locked.bytecode} for {locked.platform}, but {version} for {other}",
@@ -177,8 +206,7 @@ def _lock_python(
         return replace(base, platforms=platforms, outputs={}), None
     targets = [Target(locked.platform, locked.python, locked.glibc) for locked in base.platforms]
     chosen = indexes.from_environment(context.environ)
-    path = project.path(REQUIREMENTS_FILE)
-    existing = path.read_text(encoding="utf-8") if path.is_file() else None
+    existing = _existing(project.path(REQUIREMENTS_FILE))
     names = {one.name for locked in base.platforms for one in locked.debs}
     resolution = python.resolve(
         project,

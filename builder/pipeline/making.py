@@ -81,8 +81,9 @@ def _interpreter_of(lock: Lock, host: Platform | None) -> tuple[Artifact, ...]:
 
 
 def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
-    """Raises ArtifactError when two wheels own one path with different bytes."""
+    """Raises ArtifactError when two wheels own one path with different bytes, or one's file is the other's folder."""
     owners: dict[str, tuple[tuple[int, int], Artifact]] = {}
+    folders: dict[str, Artifact] = {}
     params = {"python": minor(locked.python)}
     for one in locked.wheels:
         path = cache.blob(one.digest)
@@ -91,7 +92,17 @@ def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
         for target, mark in wheel.installed_paths(path, part_of(one, params)).items():
             known_mark, owner = owners.setdefault(target, (mark, one))
             if owner is not one and known_mark != mark:
-                raise ArtifactError(
-                    f"{owner.file} and {one.file} both install /{target}, with different content",
-                    hint="only one of them can win: leave one package out, or pin versions that don't clash",
-                )
+                raise _clash(owner, one, f"install /{target}, with different content")
+            parent = target.rpartition("/")[0]
+            while parent and parent not in folders:
+                folders[parent] = one
+                parent = parent.rpartition("/")[0]
+    for target in sorted(owners.keys() & folders.keys()):
+        raise _clash(owners[target][1], folders[target], f"install /{target}: a file there, a folder here")
+
+
+def _clash(one: Artifact, other: Artifact, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"{one.file} and {other.file} both {what}",
+        hint="only one of them can win: leave one package out, or pin versions that don't clash",
+    )

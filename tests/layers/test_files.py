@@ -223,8 +223,20 @@ def test_gitignore_agrees_with_git(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/usr/bin/x", "/bin/sh", "/lib/x.so", "/lib64", "/usr", "/usr/local", "/opt/venv/bin/python"]
-    + ["/var/lib/dpkg/status.d/x", "/proc/x", "/dev/null", "//usr/./lib/x", "/usr/lib/a\nb"],
+    [
+        "/usr/bin/x",
+        "/bin/sh",
+        "/lib/x.so",
+        "/lib64",
+        "/usr",
+        "/usr/local",
+        "/opt/venv/bin/python",
+        "/var/lib/dpkg/status.d/x",
+        "/proc/x",
+        "/dev/null",
+        "//usr/./lib/x",
+        "/usr/lib/a\nb",
+    ],
 )
 def test_nothing_goes_where_packages_are(tmp_path: Path, target: str) -> None:
     write(tmp_path, "a.txt")

@@ -19,16 +19,26 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
 digests = st.binary(max_size=8).map(Digest.of)
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
-artifacts = st.builds(Artifact, st.just("wheel"), words, words, words, digests, st.integers(0, 2**40), words)
+lines = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
+names = st.from_regex(r"[a-z0-9][a-z0-9+.-]{0,9}", fullmatch=True)
+files = lines.map(lambda text: "a" + text.replace("/", "").replace("\\", ""))
+sizes = st.integers(0, 2**40)
+artifacts = st.builds(Artifact, st.just("wheel"), names, lines, files, digests, sizes, lines)
 layers = st.builds(
-    LockedLayer, words, words, digests, st.integers(0, 2**40), digests, st.lists(words, max_size=3).map(tuple)
+    LockedLayer,
+    st.sampled_from(["deb", "wheel"]),
+    digests.map(lambda digest: digest.hex),
+    digests,
+    sizes,
+    digests,
+    st.lists(names, max_size=3).map(tuple),
 )
 platforms = st.builds(
     LockedPlatform,
     st.just(AMD64),
-    words,
-    words,
-    words,
+    st.sampled_from(["3.11.2", "3.14.0~rc1"]),
+    lines,
+    lines,
     st.just(()),
     st.lists(artifacts, max_size=3, unique_by=lambda one: one.name).map(
         lambda ones: tuple(sorted(ones, key=lambda o: o.name))
@@ -37,10 +47,10 @@ platforms = st.builds(
 )
 locks = st.builds(
     Lock,
-    words,
+    lines,
     st.dictionaries(words, digests, max_size=3),
     st.dictionaries(words, digests, max_size=3),
-    st.dictionaries(words, words, max_size=3),
+    st.dictionaries(words, lines, max_size=3),
     platforms.map(lambda one: (one,)),
 )
 
@@ -136,3 +146,59 @@ def test_a_change_on_one_platform_names_it() -> None:
 def test_a_platform_that_is_not_locked_is_an_error() -> None:
     with pytest.raises(StaleLockError, match="linux/arm64"):
         lock(on=(AMD64,)).platform(ARM64)
+
+
+GOOD = LockedLayer("wheel", "0" * 64, Digest.of(b"a"), 5, Digest.of(b"b"), ("demo",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("size = 10", "size = -10"),
+        ("size = 10", 'size = "10"'),
+        ("size = 10", "size = 10.5"),
+        ("size = 10", "size = true"),
+        ("size = 5", "size = -1"),
+        ('file = "demo', 'file = "../../demo'),
+        ('file = "demo', 'file = "/etc/demo'),
+        ('file = "demo', 'file = ".demo'),
+        ('file = "demo', 'file = "a\\\\demo'),
+        ('file = "demo', 'file = "a\\ndemo'),
+        ('name = "demo"', 'name = "../demo"'),
+        ('name = "demo"', "name = 5"),
+        ('holds = ["demo"]', 'holds = ["a b"]'),
+        ('holds = ["demo"]', "holds = 5"),
+        ('key = "0', 'key = "x'),
+        ('kind = "wheel"', 'kind = "system"'),
+        ('python = "3.11.2"', "python = 3.11"),
+        ('python = "3.11.2"', 'python = "3.11/../../x"'),
+        ('sha256 = "', 'sha256 = "zz'),
+        ('digest = "sha256:', 'digest = "md5:'),
+        ('"linux/amd64"', '"windows/amd64"'),
+        ("[tools]", "[tools]\nnumber = 5"),
+        ("[inputs]", "[inputs]\nnumber = 5"),
+        ('name = "debian:bookworm"', "name = []"),
+    ],
+)
+def test_a_hostile_lock_with_a_right_checksum_is_refused(tmp_path: Path, before: str, after: str) -> None:
+    one = lock(wheel("demo", "1"), on=(AMD64,))
+    text = replace(one, platforms=(replace(one.platforms[0], layers=(GOOD,)),)).render().decode()
+    assert before in text
+    head, _, body = text.replace(before, after).partition('checksum = "')
+    body = body.partition("\n")[2]
+    path = tmp_path / "lockship.lock"
+    path.write_text(f'{head}checksum = "{Digest.of(body.encode())}"\n{body}')
+    with pytest.raises(StaleLockError, match="is damaged") as caught:
+        read_lock(path)
+    assert "lockship lock" in (caught.value.hint or "")
+
+
+def test_a_lock_that_is_a_folder_or_nests_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "lockship.lock"
+    path.mkdir()
+    with pytest.raises(StaleLockError, match="cannot be read"):
+        read_lock(path)
+    path.rmdir()
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(StaleLockError, match="is damaged"):
+        read_lock(path)

@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from builder.content import Digest, Platform
-from builder.errors import ArtifactError, LockError, ResolutionError, StaleLockError, StoreError, VerificationError
+from builder.errors import (
+    ArtifactError,
+    LockError,
+    ProjectError,
+    ResolutionError,
+    StaleLockError,
+    StoreError,
+    VerificationError,
+)
 from builder.layers.order import MAX_LAYERS
 from builder.lock.file import read_lock
 from builder.pipeline import check, lock, plan
+from tests.support.folders import read_only
 from tests.support.world import World
 
 pytestmark = pytest.mark.apt
@@ -181,6 +192,73 @@ def test_equal_bytes_for_one_path_are_fine(here: World) -> None:
     here.wheel("alpha", files={"space/__init__.py": b"# same\n", "space/a.py": b""})
     here.wheel("beta", files={"space/__init__.py": b"# same\n", "space/b.py": b""})
     assert lock(here.project("alpha\nbeta\n"), here.context).written
+
+
+def test_a_file_where_another_wheel_has_a_folder(here: World) -> None:
+    here.wheel("alpha", files={"shared/deep/tool.py": b""})
+    here.wheel("beta", files={"shared/deep": b""})
+    with pytest.raises(ArtifactError, match=r"beta-1\.0.*alpha-1\.0.*shared/deep: a file there, a folder here"):
+        lock(here.project("alpha\nbeta\n"), here.context)
+    assert not (here.root / "lockship.lock").exists()
+
+
+@pytest.mark.parametrize("name", ["lockship.lock", "requirements.lock"])
+def test_a_folder_in_the_locks_place(here: World, name: str) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    (here.root / name).mkdir()
+    with pytest.raises((StoreError, ProjectError)) as caught:
+        lock(project, here.context)
+    assert caught.value.hint
+    assert name in str(caught.value)
+    (here.root / name).rmdir()
+    assert lock(project, here.context).written
+
+
+def test_a_project_on_a_read_only_disk(here: World) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    with read_only(here.root), pytest.raises(StoreError, match="cannot write the lock") as caught:
+        lock(project, here.context)
+    assert "writable" in (caught.value.hint or "")
+    assert not (here.root / "requirements.lock").exists()
+
+
+def test_requirements_that_are_not_text(here: World) -> None:
+    here.wheel("alpha")
+    project = here.project("alpha\n")
+    (here.root / "requirements.lock").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProjectError, match="not UTF-8") as caught:
+        lock(project, here.context)
+    assert caught.value.hint
+
+
+def test_byte_code_needs_one_interpreter_for_all_platforms(here: World) -> None:
+    """Whichever of two would compile would decide what both platforms get."""
+    project = here.project(image='platforms = ["linux/amd64", "linux/arm64"]', python="bytecode = true")
+    newer = "3.11.2-6+deb12u2"
+    for package in ("python3.11-minimal", "libpython3.11-minimal"):
+        here.debs.add(package, newer, (), architectures=("arm64",), depends="libc6")
+    here.debs.publish()
+    with pytest.raises(StaleLockError, match=r"but 3\.11\.2-6\+deb12u2 for linux/arm64") as caught:
+        lock(project, here.context)
+    assert "bytecode = false" in (caught.value.hint or "")
+
+
+def test_two_that_lock_at_once(here: World) -> None:
+    for name in ("alpha", "beta"):
+        here.wheel(name)
+    here.project("alpha\nbeta\n")
+    words = [sys.executable, "-m", "builder", "lock"]
+    running = [
+        subprocess.Popen(words, cwd=here.root, env=here.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for process in running:
+        _, err = process.communicate()
+        assert process.returncode == 0, err.decode()
+    check(here.load())
+    assert here.leftovers() == []
 
 
 def test_a_hostile_wheel_ends_the_lock_and_leaves_nothing(here: World) -> None:
