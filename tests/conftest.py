@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 from builder.cache import Cache
+from tests.support.apt_repository import Key
+from tests.support.require import need
+from tests.support.world import World, world
 
 # How the developer's machine looked before any test changed it.
 DEVELOPER = dict(os.environ)
@@ -100,7 +104,6 @@ def shared_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def engine() -> Iterator[str]:
     """The address of a Docker engine, for DOCKER_HOST. Where there is none and root may start one, a private one."""
     from tests.support import engine as engines
-    from tests.support.require import need
 
     found = engines.find(DEVELOPER)
     if found is not None:
@@ -116,3 +119,18 @@ def engine() -> Iterator[str]:
                 obstacle = str(error)
         need("a Docker engine", host, f"none answers, and {obstacle}")
         yield host
+
+
+@pytest.fixture(scope="session")
+def archive_key() -> Iterator[Key]:
+    """The key that signs apt repositories."""
+    need("apt and gpg", shutil.which("apt-get") and shutil.which("gpg"), "this machine lacks them")
+    with Key() as made:
+        yield made
+
+
+@pytest.fixture
+def here(tmp_path: Path, archive_key: Key) -> Iterator[World]:
+    """A small world of the test's own."""
+    with world(tmp_path, archive_key) as made:
+        yield made

@@ -11,14 +11,12 @@ from builder.errors import UsageError
 from builder.image.dockerfile import PIP, base_archives, render_dockerfile, write_context
 from builder.layers import tar
 from builder.layers.recipe import Layer
-from builder.lock import indexes
-from builder.lock.fetch import fetch_wheels
 from builder.lock.file import REQUIREMENTS_FILE, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.building import blob_of
 from builder.pipeline.context import Context, host_platform
 from builder.pipeline.planning import Prepared, prepare
-from builder.pipeline.remaking import make_missing
+from builder.pipeline.remaking import fetch_missing_wheels, make_missing
 from builder.project import Project
 
 __all__ = ["Exported", "export_dockerfile"]
@@ -76,16 +74,7 @@ def _usual(project: Project) -> Platform:
 
 
 def _fetched(prepared: Prepared, context: Context, artifacts: Sequence[Artifact]) -> dict[str, Path]:
-    lacking = [one for one in artifacts if context.cache.blob(one.digest) is None]
-    if lacking:
-        fetch_wheels(
-            lacking,
-            indexes=indexes.from_environment(context.environ),
-            cache=context.cache,
-            progress=context.progress,
-            project=prepared.project,
-            environ=context.environ,
-        )
+    fetch_missing_wheels(prepared.project, context, artifacts)
     found = {}
     for one in artifacts:
         path = context.cache.blob(one.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from builder.content import Digest
@@ -14,9 +14,10 @@ from builder.lock.pins import Artifact
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared
+from builder.project import Project
 from builder.work import make_all, workers
 
-__all__ = ["fetch_artifacts", "make_missing"]
+__all__ = ["fetch_artifacts", "fetch_missing_wheels", "make_missing"]
 
 
 def make_missing(prepared: Prepared, context: Context, missing: Sequence[Layer]) -> None:
@@ -65,13 +66,18 @@ def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Reci
                 progress=context.progress,
             )
         wheels.update({one.digest: one for one in pinned.wheels if one.digest in digests})
-    lacking = [one for one in wheels.values() if context.cache.blob(one.digest) is None]
+    fetch_missing_wheels(prepared.project, context, wheels.values())
+
+
+def fetch_missing_wheels(project: Project, context: Context, wheels: Iterable[Artifact]) -> None:
+    """Those of `wheels` that the cache lacks, from the indexes that this machine knows."""
+    lacking = [one for one in wheels if context.cache.blob(one.digest) is None]
     if lacking:
         fetch_wheels(
             lacking,
             indexes=indexes.from_environment(context.environ),
             cache=context.cache,
             progress=context.progress,
-            project=prepared.project,
+            project=project,
             environ=context.environ,
         )
