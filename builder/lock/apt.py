@@ -113,7 +113,11 @@ class Apt:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._temporary.cleanup()
+        for _ in range(40):
+            self._temporary.cleanup()
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)  # children of apt's that Ctrl-C ended may still be writing
 
     @property
     def host_sources(self) -> tuple[Path, Path]:
