@@ -153,7 +153,19 @@ class Engine:
         proxies = [word for name in _PROXIES if name in self.environ for word in ("--build-arg", name)]
         argv = [self.client, "build", "--progress", "plain", "--network", "host", "--tag", tag, *proxies, *options]
         self._images.add(tag)
-        return run([*argv, str(context)], self.environ)
+        before = self._id(tag)
+        cost = run([*argv, str(context)], self.environ)
+        if before not in (None, self._id(tag)):
+            self.remove(str(before))  # it has lost its name to the new one
+        return cost
+
+    def _id(self, tag: str) -> str | None:
+        import docker.errors
+
+        try:
+            return str(self.inspect(tag)["Id"])
+        except docker.errors.ImageNotFound:
+            return None
 
     def python(self, image: str, program: str) -> str:
         """What a program prints in a container of `image`, run by a user who can't write byte code."""

@@ -116,12 +116,9 @@ def _side_by_side(rows: Sequence[Row]) -> str:
     for row in rows:
         for bytecode in (False, True):
             suffix = "+bytecode" if bytecode else ""
-            samples = [row.samples.get(f"{tool}{suffix}") for tool in ("lockship", "uv", "pip")]
-            ours = samples[0]
-            if not ours:
-                continue
-            cells = [_value(one, row.unit) if one else "" for one in samples]
-            ratios = [_ratio(one, ours) if one else "" for one in samples[1:]]
+            ours, *theirs = (row.samples[f"{tool}{suffix}"] for tool in ("lockship", "uv", "pip"))
+            cells = [_value(one, row.unit) for one in (ours, *theirs)]
+            ratios = [_ratio(one, ours) for one in theirs]
             title = f"{row.title} ({row.note})" if row.note and row.key == "bump" else row.title
             lines.append((title, "yes" if bytecode else "no", *cells, *ratios))
     head = ("", "byte code", "lockship", "docker + uv", "docker + pip", "uv ÷ lockship", "pip ÷ lockship")
