@@ -6,6 +6,7 @@ hands over to a module of its own in this package, which calls `builder.pipeline
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -64,17 +65,48 @@ _CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kin
 
 def main() -> NoReturn:
     """Run the command line; never returns."""
+    _ready_streams()
     sys.exit(invoke(sys.argv[1:]))
+
+
+def _ready_streams() -> None:
+    """Standard streams that are there, and that take any file's name."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by the caller: the next file we open would be taken for it
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def invoke(arguments: list[str]) -> int:
     """Run one command and give its exit code; no exception but SystemExit from `arguments` reaches the caller."""
-    from builder.cli.terminal import Terminal
+    from builder.cli.terminal import OutputError, Terminal
 
     # typer reports its own usage errors before any command runs: with --json they are documents too
-    terminal = Terminal.from_environment(json="--json" in arguments, quiet=False)
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    terminal = Terminal.from_environment(json="--json" in ours, quiet=False)
+    try:
+        return _invoke(arguments, terminal)
+    except BrokenPipeError:  # whoever read our output is gone; tell nobody
+        _drop_output()
+        return 141
+    except OutputError as error:
+        _drop_output()
+        return Terminal.from_environment(json=False, quiet=False).fail(error)
+
+
+def _invoke(arguments: list[str], terminal: Terminal) -> int:
+    from builder.cli.terminal import OutputError
+
     try:
         result = app(arguments, standalone_mode=False, obj=None)
+    except OutputError:
+        raise
     except LockshipError as error:
         return terminal.fail(error)
     except (_InterruptError, KeyboardInterrupt, typer.Abort):
@@ -82,16 +114,21 @@ def invoke(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # as the parser has it
+            raise stop.__context__ from None
         return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:
-        # whoever read our output is gone; tell nobody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except _CommandLineError as error:
         return terminal.usage(error.format_message())
     except Exception as error:
         return terminal.crash(error)
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, and Python's own last flush says nothing about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminal(json: bool, quiet: bool) -> Terminal:

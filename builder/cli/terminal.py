@@ -7,12 +7,12 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from builder.errors import LockshipError, UsageError
+from builder.errors import LockshipError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -29,6 +29,10 @@ def human_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+class OutputError(StoreError):
+    """Standard output takes nothing more."""
 
 
 @dataclass
@@ -62,8 +66,15 @@ class Terminal:
             self._print(text)
 
     def _print(self, text: str) -> None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to standard output: {error.strerror}", hint="free some space, or send it elsewhere"
+            ) from error
 
     # failures
 
@@ -93,10 +104,12 @@ class Terminal:
         import tempfile
         import traceback
 
-        with tempfile.NamedTemporaryFile("w", prefix="lockship-", suffix=".log", delete=False) as log:
-            traceback.print_exception(error, file=log)
         message = f"{type(error).__name__}: {error}"
-        hint = f"a bug in lockship; the details are in {log.name}"
+        hint = "a bug in lockship"
+        with suppress(OSError):  # a full disk must not hide the message
+            with tempfile.NamedTemporaryFile("w", prefix="lockship-", suffix=".log", delete=False) as log:
+                traceback.print_exception(error, file=log)
+            hint += f"; the details are in {log.name}"
         self._failure(1, {"kind": "Bug", "message": message, "hint": hint}, f"error: {message}", hint)
         return 1
 
