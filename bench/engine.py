@@ -205,12 +205,8 @@ class Engine:
         """Drop our build results from the build cache, and our cache mounts whose name holds `caches`."""
         import docker.errors
 
-        for _ in range(3):  # a parent can go only after its children
-            ours = [one for one in self._api.df().get("BuildCache") or [] if _MARK in (one.get("Description") or "")]
-            ours = [one for one in ours if one["Type"] != "exec.cachemount" or _named(one, caches)]
-            if not ours:
-                return
-            for one in ours:
+        for one in _ours(self._api.df().get("BuildCache") or []):
+            if one["Type"] != "exec.cachemount" or (caches is not None and caches in one["Description"]):
                 with suppress(docker.errors.APIError):
                     self._api.prune_builds(filters={"id": [one["ID"]]}, all=True)
 
@@ -224,5 +220,19 @@ class Engine:
         self._api.close()
 
 
-def _named(record: Mapping[str, Any], text: str | None) -> bool:
-    return text is not None and text in record["Description"]
+def _ours(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What our commands left in the build cache and what was built on that; children first, parents can't go before."""
+    parents = {one["ID"]: one.get("Parents") or [one.get("Parent")] for one in records}
+    marked = {one["ID"] for one in records if _MARK in (one.get("Description") or "")}
+    depth: dict[str, int] = {}
+
+    def measure(name: str) -> int:
+        """How far below a marked record this one is; 0 when it isn't."""
+        if name not in depth:
+            depth[name] = 0
+            above = max((measure(parent) for parent in parents[name] if parent in parents), default=0)
+            depth[name] = above + 1 if above or name in marked else 0
+        return depth[name]
+
+    found = [one for one in records if measure(one["ID"])]
+    return sorted(found, key=lambda one: depth[one["ID"]], reverse=True)
