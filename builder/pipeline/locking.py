@@ -28,7 +28,7 @@ from builder.lock.pins import Artifact, Target
 from builder.pipeline.checking import fingerprints, refuse_moved
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for, refuse_clashes
-from builder.pipeline.recipes import wheel_and_deb_recipes
+from builder.pipeline.recipes import is_current, wheel_and_deb_recipes
 from builder.progress import Task
 from builder.project import Project
 from builder.work import make_all
@@ -57,13 +57,8 @@ def lock(
     VerificationError; then neither file was touched.
     """
     old = _previous(project, context)
-    if old is not None and not upgrade and not upgrade_packages:
-        try:
-            refuse_moved(project, old)
-        except StaleLockError:
-            pass
-        else:
-            return LockReport(old, (), False)
+    if old is not None and not upgrade and not upgrade_packages and _is_fresh(project, old):
+        return LockReport(old, (), False)
     context.cache.require_writable()
     facts = fingerprints(project)
     base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
@@ -99,6 +94,14 @@ def _existing(path: Path) -> str | None:
         raise ProjectError(
             f"cannot read: {error.strerror}", file=path, hint="remove it, or make it readable"
         ) from error
+
+
+def _is_fresh(project: Project, old: Lock) -> bool:
+    try:
+        refuse_moved(project, old)
+    except StaleLockError:
+        return False
+    return all(is_current(locked) for locked in old.platforms)
 
 
 def _previous(project: Project, context: Context) -> Lock | None:

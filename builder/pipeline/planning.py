@@ -21,7 +21,7 @@ from builder.lock.file import Lock, LockedPlatform
 from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
 from builder.pipeline.overlaps import stack
-from builder.pipeline.recipes import minor, wheel_and_deb_recipes
+from builder.pipeline.recipes import is_current, minor, wheel_and_deb_recipes
 from builder.project import GitVersion, Project
 
 __all__ = ["LocalLayer", "Prepared", "plan", "prepare", "resolve_version"]
@@ -81,7 +81,7 @@ def prepare(project: Project, context: Context, platforms: Sequence[Platform] | 
         first, second = _fixed_layers(project, pinned)
         local[first.layer.digest], local[second.layer.digest] = first, second
         layers = _locked_layers(pinned)
-        recipes.update(zip((layer.digest for layer in layers), _recipes(pinned, layers), strict=True))
+        recipes.update(zip((layer.digest for layer in layers), _recipes(pinned), strict=True))
         debs = [layer for layer in layers if layer.kind == "deb"]
         wheels = [layer for layer in layers if layer.kind != "deb"]
         stack = [first.layer, *debs, second.layer, *wheels, *(one.layer for one in own)]
@@ -121,16 +121,13 @@ def _created(environ: Mapping[str, str], commit_time: int | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _recipes(pinned: LockedPlatform, layers: Sequence[Layer]) -> Iterable[Recipe]:
-    recipes = {recipe.key: recipe for recipe in wheel_and_deb_recipes(pinned)}
-    keys = [layer.key for layer in pinned.layers]
-    missing = [key for key in keys if key not in recipes]
-    if missing or len(keys) != len(recipes):
+def _recipes(pinned: LockedPlatform) -> Iterable[Recipe]:
+    if not is_current(pinned):
         raise StaleLockError(
             "the lock's layers are of another format than this lockship makes",
             hint="run `lockship lock` with this version, or build with the version that wrote the lock",
         )
-    return [recipes[key] for key in keys]
+    return wheel_and_deb_recipes(pinned)
 
 
 def _locked_layers(pinned: LockedPlatform) -> list[Layer]:

@@ -7,7 +7,7 @@ from builder.layers.recipe import Part, Recipe
 from builder.lock.file import LockedPlatform
 from builder.lock.pins import Artifact
 
-__all__ = ["minor", "part_of", "wheel_and_deb_recipes"]
+__all__ = ["is_current", "minor", "part_of", "wheel_and_deb_recipes"]
 
 
 def minor(version: str) -> str:
@@ -22,6 +22,11 @@ def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
     debs = [(part_of(one, params if "python3" in one.name else {}), one.size) for one in locked.debs]
     wheels = [(part_of(one, params), one.size) for one in locked.wheels]
     return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
+
+
+def is_current(locked: LockedPlatform) -> bool:
+    """Whether the lock's layers are those that this version of lockship would make of its artifacts."""
+    return [layer.key for layer in locked.layers] == [recipe.key for recipe in wheel_and_deb_recipes(locked)]
 
 
 def part_of(one: Artifact, params: dict[str, str]) -> Part:

@@ -321,3 +321,20 @@ def test_the_lock_is_plain_data(here: World) -> None:
     assert wheel["name"] == "alpha"
     assert wheel["sha256"] in (here.root / "requirements.lock").read_text()
     json.dumps(document)
+
+
+def test_a_lock_of_another_layer_format_is_refused_and_written_anew(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.wheel("alpha", "1.0")
+    project = here.project("alpha\n")
+    lock(project, here.context)
+    here.wheel("alpha", "2.0")
+    monkeypatch.setattr("builder.layers.recipe.FORMAT", 2)
+    with pytest.raises(StaleLockError, match="another format") as caught:
+        plan(project, here.context)
+    assert "lockship lock" in (caught.value.hint or "")
+    report = lock(project, here.context)
+    assert report.written
+    assert versions(here) == {"alpha": "1.0"}  # pins stay as they are
+    plan(project, here.context)
