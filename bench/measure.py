@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["CommandError", "Cost", "Memory", "median", "paired_ratio", "run", "run_watched"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_INTERVAL = 0.005  # seconds between two looks at the processes
+_INTERVAL = 0.01  # seconds between two looks at the processes
 
 
 class CommandError(Exception):
