@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -235,7 +234,8 @@ def find_project(start: Path) -> Path:
         return start
     if not start.is_dir():
         raise ProjectError(f"no such folder: {start}", hint="name a project's folder or its lockship.toml")
-    here = Path(os.path.normpath(start.absolute()))  # "..", taken literally, would lead back here
+    # "..", taken literally, would lead back here; behind a link it leads to where the system says
+    here = start.resolve() if ".." in start.parts else start.absolute()
     for folder in (here, *here.parents):
         candidate = folder / PROJECT_FILE
         if candidate.is_file():

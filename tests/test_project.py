@@ -383,3 +383,13 @@ def test_the_inputs_of_the_lock_are_what_resolving_depends_on(tmp_path: Path) ->
         ('["libgomp1", "g++-12"]', '["g++-12", "libgomp1"]'),
     ]:
         assert project_inputs(load(tmp_path, DESIGN.replace(old, new))) == before, old
+
+
+def test_dots_behind_a_link_lead_where_the_system_says(tmp_path: Path) -> None:
+    for folder in ("near", "far/inner"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "near/lockship.toml").write_text("")
+    (tmp_path / "far/lockship.toml").write_text("")
+    (tmp_path / "near/link").symlink_to(tmp_path / "far/inner")
+    assert find_project(tmp_path / "near/link/..") == tmp_path / "far/lockship.toml"
+    assert find_project(tmp_path / "far/../near") == tmp_path / "near/lockship.toml"

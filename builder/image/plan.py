@@ -51,7 +51,7 @@ def plan_image(
     if len(layers) > MAX_LAYERS:
         raise ProjectError(
             f"{platform}: {len(layers)} layers, and overlay file systems stop at {MAX_LAYERS}",
-            hint="choose a base with fewer layers",
+            hint="take several models in as one folder, under [image] files",
             file=project.display,
         )
     config = image_config(project, platform, layers, facts, python=python)

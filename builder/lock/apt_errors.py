@@ -38,7 +38,8 @@ def absent(reason: str) -> bool:
 def update_error(stderr: str) -> LockshipError:
     """The error for an index that was not read."""
     text = strip_credentials(stderr)
-    lines = [line for line in text.splitlines() if line.startswith(("E: ", "W: "))]
+    # that a folder of ours is not there is as it should be
+    lines = [line for line in text.splitlines() if line.startswith(("E: ", "W: ")) and "DirectoryExists" not in line]
     for pattern, make in (
         (_SIGNATURE, _unsigned),
         (_TAMPERED, _mismatch),

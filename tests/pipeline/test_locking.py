@@ -245,6 +245,17 @@ def test_byte_code_needs_one_interpreter_for_all_platforms(here: World) -> None:
     assert "bytecode = false" in (caught.value.hint or "")
 
 
+def test_a_mirror_that_does_not_answer_is_named_without_credentials(here: World) -> None:
+    here.project()
+    text = (here.root / "lockship.toml").read_text()
+    (here.root / "lockship.toml").write_text(text.replace(here.debs.uri, "http://me:s3cr3t@127.0.0.1:9/debian"))
+    with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9/debian.*[Cc]onnect") as caught:
+        lock(here.load(), here.context)
+    assert "s3cr3t" not in str(caught.value) + str(caught.value.hint) + repr(caught.value.__cause__)
+    kept = [path for place in (here.cache.root, here.folder / "tmp") for path in place.rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"s3cr3t" in path.read_bytes()]
+
+
 def test_two_that_lock_at_once(here: World) -> None:
     for name in ("alpha", "beta"):
         here.wheel(name)
