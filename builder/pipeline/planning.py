@@ -115,9 +115,13 @@ def _created(environ: Mapping[str, str], commit_time: int | None) -> str:
     epoch = environ.get("SOURCE_DATE_EPOCH", "")
     try:
         seconds = int(epoch) if epoch else commit_time or 0
+        if seconds < 0:
+            raise ValueError(epoch)
         moment = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise ProjectError(f"SOURCE_DATE_EPOCH is {epoch!r}, seconds since 1970 are expected") from error
+        raise ProjectError(
+            f"SOURCE_DATE_EPOCH is {epoch!r}, seconds since 1970 are expected", hint="unset it, or give a whole number"
+        ) from error
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -227,8 +227,10 @@ def test_the_commit_is_in_the_image_and_the_clock_is_not(ready: World) -> None:
     context = Context(ready.cache, {**ready.environ, "SOURCE_DATE_EPOCH": "86400"})
     (image, _) = plan(ready.load(), context).images
     assert json.loads(image.config)["created"] == "1970-01-02T00:00:00Z"
-    with pytest.raises(ProjectError, match="SOURCE_DATE_EPOCH"):
-        plan(ready.load(), Context(ready.cache, {**ready.environ, "SOURCE_DATE_EPOCH": "yesterday"}))
+    for epoch in ("yesterday", "-1", "9" * 30):
+        with pytest.raises(ProjectError, match="SOURCE_DATE_EPOCH") as caught:
+            plan(ready.load(), Context(ready.cache, {**ready.environ, "SOURCE_DATE_EPOCH": epoch}))
+        assert caught.value.hint
 
 
 def test_verify_builds_again_and_agrees(ready: World) -> None:
