@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -66,7 +67,14 @@ _CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kin
 def main() -> NoReturn:
     """Run the command line; never returns."""
     _ready_streams()
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(invoke(sys.argv[1:]))
+
+
+def _terminated(*_: object) -> NoReturn:
+    """A cancelled CI job cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _ready_streams() -> None:

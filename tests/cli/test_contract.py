@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,20 @@ def test_interrupting_a_build_leaves_no_tag_that_is_not_whole(ready: World, afte
     assert bool(ready.store.tags()) == (stopped.code == 0)
     assert ready.run("build").code == 0
     assert ready.run("verify").code == 0
+
+
+@pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
+def test_a_cancelled_job_cleans_up_too(ready: World, after: float) -> None:
+    import shutil
+
+    shutil.rmtree(ready.cache.root)
+    stopped = ready.interrupt("build", after=after, by=signal.SIGTERM)
+    assert stopped.code in (0, 143, -15), stopped
+    assert "Traceback" not in stopped.err
+    # a signal in the middle of cleaning up may leave a folder of the system's own temporary one
+    assert [name for name in ready.leftovers() if not name.startswith("tmp/")] == []
+    assert not list(ready.cache.root.glob(".passing.*"))
+    assert ready.run("build").code == 0
 
 
 def test_credentials_reach_no_file_and_no_message(here: World) -> None:

@@ -132,8 +132,11 @@ class World:
         )
         return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def interrupt(self, *words: str, after: float) -> Finished:
-        """The command line, with Ctrl-C `after` so many seconds: SIGINT to all its processes, as terminals do."""
+    def interrupt(self, *words: str, after: float, by: signal.Signals = signal.SIGINT) -> Finished:
+        """The command line, with Ctrl-C `after` so many seconds: SIGINT to all its processes, as terminals do.
+
+        Any other signal goes to the first process alone, as from `kill`.
+        """
         process = subprocess.Popen(
             [sys.executable, "-m", "builder", *words],
             cwd=self.root,
@@ -144,7 +147,7 @@ class World:
         )
         time.sleep(after)
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+            (os.killpg if by == signal.SIGINT else os.kill)(process.pid, by)
         out, err = process.communicate(timeout=60)
         return Finished(process.returncode, out.decode(), err.decode())
 
