@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from builder.content import Digest, Platform
 from builder.errors import LockshipError, ProjectError, StaleLockError, StoreError
 from builder.files import write_file
-from builder.layers.recipe import Recipe
+from builder.layers.recipe import Layer, Recipe
 from builder.lock import debian, indexes, python, requirements
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import (
@@ -63,7 +63,7 @@ def lock(
     facts = fingerprints(project)
     base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
     new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, upgrade_packages)
-    new = _lock_layers(project, context, new, seen)
+    new = _lock_layers(project, context, new, old, seen)
     _write(project, new, text)
     return LockReport(new, changes(old, new), True)
 
@@ -239,12 +239,39 @@ def _lock_python(
     ), text
 
 
-def _lock_layers(project: Project, context: Context, unlayered: Lock, seen: Mapping[Digest, str]) -> Lock:
-    """The lock with the layers that its artifacts become; every blob is in the cache then."""
+def _lock_layers(
+    project: Project, context: Context, unlayered: Lock, old: Lock | None, seen: Mapping[Digest, str]
+) -> Lock:
+    """The lock with the layers that its artifacts become.
+
+    What the lock before says of a recipe still holds, so its artifacts are neither fetched nor made into layers again;
+    a deb that its mirror has dropped is no loss while a store holds its layer.
+    """
+    recipes = {locked.platform: wheel_and_deb_recipes(locked) for locked in unlayered.platforms}
+    layers = {layer.key: layer for locked in (old.platforms if old else ()) for layer in locked.layers}
+    wanted = {recipe.key: recipe for group in recipes.values() for recipe in group if recipe.key not in layers}
+    _fetch_debs(project, context, unlayered, wanted.values(), seen)
+    for locked in unlayered.platforms:
+        refuse_clashes(locked, context.cache)
+    interpreter = interpreter_for(project, unlayered, context, wanted.values())
+    made = make_all(wanted.values(), context.cache, interpreter, context.progress)
+    layers.update((recipe.key, _locked_layer(recipe, made[recipe.key])) for recipe in wanted.values())
+    platforms = tuple(
+        replace(locked, layers=tuple(layers[recipe.key] for recipe in recipes[locked.platform]))
+        for locked in unlayered.platforms
+    )
+    return replace(unlayered, platforms=platforms)
+
+
+def _fetch_debs(
+    project: Project, context: Context, unlayered: Lock, recipes: Iterable[Recipe], seen: Mapping[Digest, str]
+) -> None:
+    """The debs of `recipes` into the cache, all platforms at once."""
+    needed = {part.artifact for recipe in recipes for part in recipe.parts}
 
     def fetch(locked: LockedPlatform) -> None:
         debian.fetch_debs(
-            locked.debs,
+            [one for one in locked.debs if one.digest in needed],
             project.image,
             locked.platform,
             context.cache,
@@ -256,30 +283,14 @@ def _lock_layers(project: Project, context: Context, unlayered: Lock, seen: Mapp
 
     with ThreadPoolExecutor(len(unlayered.platforms)) as pool:
         list(pool.map(fetch, unlayered.platforms))
-    recipes: dict[Platform, tuple[Recipe, ...]] = {}
-    for locked in unlayered.platforms:
-        recipes[locked.platform] = wheel_and_deb_recipes(locked)
-        refuse_clashes(locked, context.cache)
-    wanted = {recipe.key: recipe for group in recipes.values() for recipe in group}
-    interpreter = interpreter_for(project, unlayered, context, wanted.values())
-    layers = make_all(wanted.values(), context.cache, interpreter, context.progress)
-    return replace(
-        unlayered,
-        platforms=tuple(
-            replace(
-                locked,
-                layers=tuple(
-                    LockedLayer(
-                        kind=layers[recipe.key].kind,
-                        key=recipe.key,
-                        digest=layers[recipe.key].digest,
-                        size=layers[recipe.key].size,
-                        diff_id=layers[recipe.key].diff_id,
-                        holds=tuple(part.name for part in recipe.parts),
-                    )
-                    for recipe in recipes[locked.platform]
-                ),
-            )
-            for locked in unlayered.platforms
-        ),
+
+
+def _locked_layer(recipe: Recipe, layer: Layer) -> LockedLayer:
+    return LockedLayer(
+        kind=layer.kind,
+        key=recipe.key,
+        digest=layer.digest,
+        size=layer.size,
+        diff_id=layer.diff_id,
+        holds=tuple(part.name for part in recipe.parts),
     )

@@ -22,7 +22,7 @@ from builder.errors import (
 )
 from builder.layers.order import MAX_LAYERS
 from builder.lock.file import read_lock
-from builder.pipeline import check, lock, plan
+from builder.pipeline import build, check, lock, plan
 from tests.support.folders import read_only
 from tests.support.world import World
 
@@ -349,3 +349,19 @@ def test_a_lock_of_another_layer_format_is_refused_and_written_anew(
     assert report.written
     assert versions(here) == {"alpha": "1.0"}  # pins stay as they are
     plan(project, here.context)
+
+
+def test_what_the_lock_before_says_of_a_layer_holds(here: World) -> None:
+    """A machine with an empty cache relocks, though the mirror dropped a deb: its layer is in the store."""
+    here.wheel("alpha")
+    here.wheel("beta")
+    project = here.project("alpha\n")
+    first = lock(project, here.context).lock
+    build(project, here.context)
+    shutil.rmtree(here.cache.root)
+    here.debs.drop("netbase", "6.4")
+    here.debs.publish()
+    here.write("requirements.in", "alpha\nbeta\n")
+    second = lock(project, here.context).lock
+    assert set(first.platforms[0].layers) < set(second.platforms[0].layers)
+    assert [layer.title for layer in build(project, here.context).written] == ["beta 1.0"]
