@@ -149,19 +149,13 @@ class Terminal:
 
     @contextmanager
     def _bar(self, label: str, total: int | None, unit: str) -> Iterator[Task]:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TransferSpeedColumn
-        from rich.progress import Progress as RichProgress
-
-        columns = [TextColumn("{task.description}"), BarColumn()]
         with self._lock:
             if self._bars is None:
-                amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn()]
-                self._bars = RichProgress(*columns, *amount, console=Console(stderr=True), transient=True)
+                self._bars = _progress_bars()
                 self._bars.start()
             self._open += 1
             bars = self._bars
-            handle = bars.add_task(label, total=total)
+            handle = bars.add_task(label, total=total, unit=unit)
         try:
             yield _Bar(bars, handle)
         finally:
@@ -171,6 +165,32 @@ class Terminal:
                 if not self._open:
                     bars.stop()
                     self._bars = None
+
+
+def _progress_bars() -> RichProgress:
+    """Bars on stderr that vanish when all is done; what they count is up to each task."""
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+    from rich.progress import Task as RichTask
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        """``12.3 MB of 104.2 MB, 31.0 MB/s``, or ``3 of 22 layers``."""
+
+        def render(self, task: RichTask) -> Text:
+            unit = task.fields["unit"]
+            if task.total is None and not task.completed:
+                return Text("")
+            if unit != "bytes":
+                of = "" if task.total is None else f" of {task.total:.0f}"
+                return Text(f"{task.completed:.0f}{of} {unit}")
+            of = "" if task.total is None else f" of {human_size(task.total)}"
+            speed = f", {human_size(task.speed)}/s" if task.speed else ""
+            return Text(f"{human_size(task.completed)}{of}{speed}")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), Amount())
+    return RichProgress(*columns, console=Console(stderr=True), transient=True)
 
 
 class _Bar:
