@@ -67,6 +67,7 @@ def dockerfile(side: Side, cache: str, files: Sequence[str], *, offline: bool) -
     ]
     lines = [
         f"FROM {base_image(side.bytecode)}",
+        "USER 0",
         "WORKDIR /app",
         *(f"ARG {name}={value}" for name, value in settings.items()),
         f"RUN {' '.join(f'--mount={mount}' for mount in mounts)} {json.dumps(command)}",
@@ -133,7 +134,7 @@ class Engine:
         (context / "certificates.pem").write_bytes(Path(bundle).read_bytes() if bundle else b"")
         # pip of an ordinary base image has its byte code too
         (context / "Dockerfile").write_text(
-            f'FROM {base_image(True)}\nCOPY . {_MARK}/\nRUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
+            f'FROM {base_image(True)}\nUSER 0\nCOPY . {_MARK}/\nRUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
         )
         self._build(context, _TOOLS, [])
         for name, text in (("pip.conf", pip_conf), ("uv.toml", uv_toml)):

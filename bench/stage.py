@@ -85,7 +85,7 @@ class Stage:
         say("base image into the engine")
         for bytecode in (False, True):
             name, _, version = base_image(bytecode).partition(":")
-            base = Project(self.folder / name, self.cache, self.engine.environ, name, version, bytecode, user=0)
+            base = Project(self.folder / name, self.cache, self.engine.environ, name, version, bytecode)
             base.call("lock")
             base.call("load")
             self.engine.adopt(base_image(bytecode))
