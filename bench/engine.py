@@ -134,7 +134,8 @@ class Engine:
         (context / "certificates.pem").write_bytes(Path(bundle).read_bytes() if bundle else b"")
         # pip of an ordinary base image has its byte code too
         (context / "Dockerfile").write_text(
-            f'FROM {base_image(True)}\nUSER 0\nCOPY . {_MARK}/\nRUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
+            f"FROM {base_image(True)}\nUSER 0\nCOPY . {_MARK}/\n"
+            f'RUN ["python", "-m", "compileall", "-q", "{_MARK}/pip"]\n'
         )
         self._build(context, _TOOLS, [])
         for name, text in (("pip.conf", pip_conf), ("uv.toml", uv_toml)):

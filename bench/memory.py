@@ -40,8 +40,8 @@ def memory_rows(stage: Stage) -> list[Row]:
         huge.forget_wheels()
         huge.forget_store()
     note = (
-        "Each row is the peak of the sum over all processes, looked at a hundred times a second. The first column shares "
-        "out pages that several processes have in common (PSS), the second counts them in each (RSS)."
+        "Each row is the peak of the sum over all processes, looked at a hundred times a second. The first column "
+        "shares out pages that several processes have in common (PSS), the second counts them in each (RSS)."
     )
     samples = {title: [memory.pss / 1e6] for title, (_, memory) in found.items()}
     extra = {
