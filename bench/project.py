@@ -32,7 +32,6 @@ class Project:
     version: str = "1.0.0"
     bytecode: bool = True
     files: tuple[str, ...] = ()
-    user: int = 65532
     _kept: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,7 +43,6 @@ class Project:
         lines += [
             f"files = {json.dumps(list(self.files))}",
             'command = ["python", "-m", "score"]',
-            f"user = {self.user}",
         ]
         (self.folder / "lockship.toml").write_text("\n".join(lines) + "\n")
         for name in _INPUTS:
