@@ -15,8 +15,9 @@ from builder.lock.file import REQUIREMENTS_FILE, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.building import blob_of
 from builder.pipeline.context import Context, host_platform
+from builder.pipeline.fetching import fetch_missing_wheels
 from builder.pipeline.planning import Prepared, prepare
-from builder.pipeline.remaking import fetch_missing_wheels, make_missing
+from builder.pipeline.remaking import make_missing
 from builder.project import Project
 
 __all__ = ["Exported", "export_dockerfile"]

@@ -27,6 +27,7 @@ from builder.lock.file import (
 from builder.lock.pins import Artifact, Target
 from builder.pipeline.checking import fingerprints, refuse_moved
 from builder.pipeline.context import Context
+from builder.pipeline.fetching import fetch_missing_debs
 from builder.pipeline.making import interpreter_for, refuse_clashes
 from builder.pipeline.recipes import is_current, wheel_and_deb_recipes
 from builder.progress import Task
@@ -270,16 +271,8 @@ def _fetch_debs(
     needed = {part.artifact for recipe in recipes for part in recipe.parts}
 
     def fetch(locked: LockedPlatform) -> None:
-        debian.fetch_debs(
-            [one for one in locked.debs if one.digest in needed],
-            project.image,
-            locked.platform,
-            context.cache,
-            root=project.root,
-            environ=context.environ,
-            progress=context.progress,
-            locations=seen,
-        )
+        debs = [one for one in locked.debs if one.digest in needed]
+        fetch_missing_debs(project, context, locked.platform, debs, seen)
 
     with ThreadPoolExecutor(len(unlayered.platforms)) as pool:
         list(pool.map(fetch, unlayered.platforms))

@@ -13,7 +13,6 @@ from builder.layers import deb, wheel
 from builder.layers.bytecode import Interpreter
 from builder.layers.make import known
 from builder.layers.recipe import Recipe
-from builder.lock import debian
 from builder.lock.file import Lock, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.context import Context, host_platform
@@ -43,15 +42,10 @@ def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Ite
     key = hashlib.sha256("".join(sorted(one.digest for one in debs)).encode()).hexdigest()
     with context.cache.folder("pythons", key) as (folder, there):
         if not there:
-            debian.fetch_debs(
-                debs,
-                project.image,
-                host,
-                context.cache,
-                root=project.root,
-                environ=context.environ,
-                progress=context.progress,
-            )
+            from builder.pipeline.fetching import fetch_missing_debs  # heavy, and the debs are mostly there
+
+            if any(context.cache.blob(one.digest) is None for one in debs):
+                fetch_missing_debs(project, context, host, debs)
             for one in debs:
                 path = context.cache.blob(one.digest)
                 assert path is not None

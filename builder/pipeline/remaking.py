@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from builder.content import Digest
 from builder.errors import VerificationError
 from builder.layers.recipe import Layer, Recipe
-from builder.lock import debian, indexes
-from builder.lock.fetch import fetch_wheels
 from builder.lock.pins import Artifact
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared
-from builder.project import Project
 from builder.work import make_all, workers
 
-__all__ = ["fetch_artifacts", "fetch_missing_wheels", "make_missing"]
+__all__ = ["fetch_artifacts", "make_missing"]
 
 
 def make_missing(prepared: Prepared, context: Context, missing: Sequence[Layer]) -> None:
@@ -51,33 +48,15 @@ def _is_sound(layer: Layer, context: Context) -> bool:
 
 def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Recipe]) -> None:
     """Every artifact of `recipes` into the cache."""
-    digests = {part.artifact for recipe in recipes for part in recipe.parts}
+    needed = {part.artifact for recipe in recipes for part in recipe.parts}
+    lacking = {digest for digest in needed if digest is not None and context.cache.blob(digest) is None}
+    if not lacking:
+        return
+    from builder.pipeline import fetching  # heavy
+
     wheels: dict[Digest, Artifact] = {}
     for pinned in prepared.lock.platforms:
-        debs = [one for one in pinned.debs if one.digest in digests and context.cache.blob(one.digest) is None]
-        if debs:
-            debian.fetch_debs(
-                debs,
-                prepared.project.image,
-                pinned.platform,
-                context.cache,
-                root=prepared.project.root,
-                environ=context.environ,
-                progress=context.progress,
-            )
-        wheels.update({one.digest: one for one in pinned.wheels if one.digest in digests})
-    fetch_missing_wheels(prepared.project, context, wheels.values())
-
-
-def fetch_missing_wheels(project: Project, context: Context, wheels: Iterable[Artifact]) -> None:
-    """Those of `wheels` that the cache lacks, from the indexes that this machine knows."""
-    lacking = [one for one in wheels if context.cache.blob(one.digest) is None]
-    if lacking:
-        fetch_wheels(
-            lacking,
-            indexes=indexes.from_environment(context.environ),
-            cache=context.cache,
-            progress=context.progress,
-            project=project,
-            environ=context.environ,
-        )
+        if debs := [one for one in pinned.debs if one.digest in lacking]:
+            fetching.fetch_missing_debs(prepared.project, context, pinned.platform, debs)
+        wheels.update({one.digest: one for one in pinned.wheels if one.digest in lacking})
+    fetching.fetch_missing_wheels(prepared.project, context, wheels.values())

@@ -1,0 +1,48 @@
+"""Artifacts that the cache lacks, from where this machine gets packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from builder.content import Digest, Platform
+from builder.lock import debian, indexes
+from builder.lock.fetch import fetch_wheels
+from builder.lock.pins import Artifact
+from builder.pipeline.context import Context
+from builder.project import Project
+
+__all__ = ["fetch_missing_debs", "fetch_missing_wheels"]
+
+
+def fetch_missing_debs(
+    project: Project,
+    context: Context,
+    platform: Platform,
+    debs: Iterable[Artifact],
+    locations: Mapping[Digest, str] | None = None,
+) -> None:
+    """Those of `debs` that the cache lacks; `locations` say where some were just seen."""
+    debian.fetch_debs(
+        [one for one in debs if context.cache.blob(one.digest) is None],
+        project.image,
+        platform,
+        context.cache,
+        root=project.root,
+        environ=context.environ,
+        progress=context.progress,
+        locations=locations,
+    )
+
+
+def fetch_missing_wheels(project: Project, context: Context, wheels: Iterable[Artifact]) -> None:
+    """Those of `wheels` that the cache lacks, from the indexes that this machine knows."""
+    lacking = [one for one in wheels if context.cache.blob(one.digest) is None]
+    if lacking:
+        fetch_wheels(
+            lacking,
+            indexes=indexes.from_environment(context.environ),
+            cache=context.cache,
+            progress=context.progress,
+            project=project,
+            environ=context.environ,
+        )
