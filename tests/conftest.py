@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from builder.cache import Cache
 from tests.support.apt_repository import Key
@@ -32,8 +32,8 @@ _GIT_CONFIG = """\
 # Where packages come from on the developer's machine: nothing a test should depend on unless it says so.
 _INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE")
 
-# A deadline would assert a time, and test machines are shared.
-settings.register_profile("lockship", deadline=None)
+# A deadline would assert a time, and test machines are shared; so would the check for slow examples.
+settings.register_profile("lockship", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lockship")
 
 
