@@ -106,6 +106,7 @@ class Engine:
     folder: Path
     environ: Mapping[str, str]
     _images: set[str] = field(default_factory=set)
+    _bases: set[str] = field(default_factory=set)
     _api: Any = None
 
     def __post_init__(self) -> None:
@@ -121,8 +122,10 @@ class Engine:
         return str(self._api.version()["Version"])
 
     def prepare(self, pip_conf: str, uv_toml: str) -> str:
-        """The image that pip and uv sit in; what it holds, for the report. The base must be there."""
+        """The image that pip and uv sit in; what it holds, for the report. The bases must have been adopted."""
         import uv
+
+        self._bases = set(self._images)
 
         context = self.folder / "tools"
         shutil.rmtree(context, ignore_errors=True)
@@ -185,8 +188,14 @@ class Engine:
         return run([*argv, image, "-c", program], self.environ, settle=False).stdout
 
     def adopt(self, tag: str) -> None:
-        """Remove this image too when all is done."""
-        self._images.add(tag)
+        """Remove this image too when all is done, even if its name has gone to another by then."""
+        self._images.update((tag, str(self._id(tag))))
+
+    def forget_adopted(self) -> None:
+        """Remove adopted images, bases excepted: as if they had never been loaded."""
+        for name in [one for one in self._images if one.startswith("sha256:") and one not in self._bases]:
+            self.remove(name)
+            self._images.discard(name)
 
     def inspect(self, tag: str) -> dict[str, Any]:
         """What the engine says of an image."""

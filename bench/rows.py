@@ -198,21 +198,23 @@ def engine(stage: Stage) -> list[Row]:
     docker = stage.docker()
 
     def load(project: Project) -> float:
-        return project.call("load").seconds
+        seconds = project.call("load").seconds
+        docker.adopt(_tag(project))
+        return seconds
 
     def fresh(project: Project) -> Callable[[], float]:
         def prepare() -> None:
-            docker.remove(_tag(project))
+            docker.forget_adopted()
             _unmade(project)
 
         return _timed(prepare, lambda: load(project))
 
     def bumped(project: Project) -> Callable[[], float]:
         def prepare() -> None:
-            docker.remove(_tag(project))
+            docker.forget_adopted()
             project.switch("old")
             _ensure_wheels(project)
-            project.call("load")
+            load(project)
             project.switch("new")
             project.forget_layers(but="old")
 
