@@ -104,9 +104,12 @@ class _Worker:
     """A child that makes one layer after another."""
 
     def __enter__(self) -> Self:
+        # a session of its own: Ctrl-C at any moment is for this process to deal with, which ends the child then;
         # the child looks for modules where this process does, however that came to be
         program = f"import sys; sys.path[:] = {sys.path!r}; from builder.layers.worker import serve; serve()"
-        self._process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
         return self
 
     def __exit__(self, *exc: object) -> None:
