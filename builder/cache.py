@@ -11,15 +11,14 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from builder.content import CHUNK, Digest, canonical_json
 from builder.errors import StoreError, UsageError, VerificationError
-from builder.files import write_file
+from builder.files import new_file, temporary_folder, unused, write_file
 
 __all__ = ["BlobWriter", "Cache", "cache_root", "storage_error"]
 
@@ -67,16 +66,21 @@ class BlobWriter:
     def __enter__(self) -> Self:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=".blob.", suffix=".tmp", dir=self._folder)
+            self._path = unused(self._folder, ".blob.")
+            self._file = new_file(self._path)
         except OSError as error:
             raise storage_error(error, self._root, "write") from error
-        self._path = Path(name)
-        self._file = os.fdopen(descriptor, "wb")
+        except BaseException:
+            self._discard()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         with suppress(OSError):
             self._file.close()
+        self._discard()
+
+    def _discard(self) -> None:
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink()
@@ -161,17 +165,19 @@ class Cache:
     @contextmanager
     def passing(self) -> Iterator[Cache]:
         """A cache in this one, on the same disk, of the caller alone: gone when the context ends."""
-        import shutil
-
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".passing.", suffix=".tmp", dir=self.root))
-        except OSError as error:
-            raise storage_error(error, self.root, "write") from error
-        try:
+        with self._folder(self.root, ".passing.") as folder:
             yield Cache(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _folder(self, parent: Path, prefix: str) -> Iterator[Path]:
+        """A new folder in the cache, gone when the context ends."""
+        with ExitStack() as stack:
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                folder = stack.enter_context(temporary_folder(prefix, parent))
+            except OSError as error:
+                raise storage_error(error, self.root, "write") from error
+            yield folder
 
     def adopt(self, path: Path, expected: Digest | None = None) -> Digest:
         """Copy the file at `path` in; raises VerificationError when it is not `expected`."""
@@ -211,18 +217,11 @@ class Cache:
         When it is not, fill ``path``; it is renamed into place when the context ends well, and removed otherwise.
         Ask again for the final path.
         """
-        import shutil
-
         final = self.root / kind / key
         if final.is_dir():
             yield final, True
             return
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{key[:12]}.", dir=final.parent))
-        except OSError as error:
-            raise storage_error(error, self.root, "write") from error
-        try:
+        with self._folder(final.parent, f".{key[:12]}.") as temporary:
             yield temporary, False
             temporary.chmod(0o755)
             try:
@@ -231,5 +230,3 @@ class Cache:
                 # somebody else was faster: theirs is as good
                 if not final.is_dir():
                     raise storage_error(error, self.root, "write") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)

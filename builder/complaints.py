@@ -58,7 +58,7 @@ def explain(
     if keys[0] == "version" and problem["type"] != "value_error":
         message = "should be a string, or { git = true }"
     shown = problem.get("input")
-    secret = isinstance(shown, str) and re.search(r"://[^/]*@", shown)
+    secret = isinstance(shown, str) and re.search(r":.*@", shown, re.DOTALL)  # what may be user:password@host
     got = f" (got {shown!r})" if isinstance(shown, str | int | float) and not secret else ""
     return ProjectError(f"{name}: {message}{got}", hint=hint, file=file, line=line)
 

@@ -1,15 +1,47 @@
-"""Writing files so that a crash, a full disk or Ctrl-C leaves the old file or the new one, never a part."""
+"""Reading files in pieces, and writing them so that a crash or a full disk leaves the old file or the new one."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-__all__ = ["atomic_write", "write_file"]
+from builder.errors import StoreError
+
+__all__ = ["atomic_write", "new_file", "read_chunks", "temporary_folder", "unused", "write_file"]
+
+_CHUNK: Final = 1 << 20  # bytes
+
+
+def unused(folder: Path, prefix: str, suffix: str = ".tmp") -> Path:
+    """The path of a temporary file or folder that isn't there yet.
+
+    Whoever makes it cleans up from before it is there: `tempfile` tells the name only afterwards, and a Ctrl-C in
+    between would leave it behind.
+    """
+    return folder / f"{prefix}{secrets.token_hex(6)}{suffix}"
+
+
+def new_file(path: Path) -> BinaryIO:
+    """A file that wasn't there before, for its owner alone; raises OSError."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A folder in `parent`, or where temporary files go, that is gone when the context ends; raises OSError."""
+    import shutil
+
+    path = unused(parent or Path(tempfile.gettempdir()), prefix)
+    try:
+        path.mkdir(mode=0o700)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -19,10 +51,9 @@ def atomic_write(path: Path, *, mode: int = 0o644, sync: bool = True) -> Iterato
     Raises OSError as the operating system does; the temporary file is gone then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    temporary = unused(path.parent, f".{path.name[:40]}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with new_file(temporary) as file:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
@@ -51,3 +82,13 @@ def _sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The file's bytes, a chunk at a time; raises StoreError when it can't be read."""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import ProjectError
 
-__all__ = ["Checkout", "checkout", "describe", "source_url"]
+__all__ = ["Checkout", "checkout", "default_branch", "describe", "source_url", "top_folder"]
 
 # Ours, below the project's folder: what a build writes must not make the next build's tree dirty.
 _OWN_FOLDER: Final = ".lockship"
@@ -92,6 +92,29 @@ def describe(folder: Path, environ: Mapping[str, str]) -> str:
             )
         raise _refused(complaint, folder)
     return _as_tag(output.strip())
+
+
+def top_folder(folder: Path, environ: Mapping[str, str]) -> Path | None:
+    """The folder of the checkout that `folder` lies in, or None when it lies in none or there is no git.
+
+    Raises ProjectError when git refuses to say.
+    """
+    try:
+        code, output, complaint = _finish(_start(folder, environ, "rev-parse", "--show-toplevel"))
+    except OSError:
+        return None
+    if code and "not a git repository" not in complaint:
+        raise _refused(complaint, folder)
+    return None if code else Path(output.removesuffix("\n"))
+
+
+def default_branch(folder: Path, environ: Mapping[str, str]) -> str | None:
+    """The branch that ``origin`` starts from, as the clone remembers it, or None when it doesn't."""
+    try:
+        code, output, _ = _finish(_start(folder, environ, "symbolic-ref", "--short", "refs/remotes/origin/HEAD"))
+    except OSError:
+        return None
+    return None if code else output.strip().removeprefix("origin/")
 
 
 def source_url(remote: str) -> str | None:

@@ -98,6 +98,16 @@ Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "not the name of 
 WebAddress = Annotated[
     str, _matching(r"https?://[^@\s]+", "a web address starts with https:// and holds no credentials")
 ]
+RepositoryName = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+|\[[0-9a-f:]+\](:\d+)?(/[a-z0-9._-]+)+",
+        "a repository is written like registry.example.com/ml/churn, without https://, tag or credentials",
+    ),
+]
+HostName = Annotated[
+    str, _matching(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", "a host is written like registry.lab:5000")
+]
 PlatformField = Annotated[Platform, BeforeValidator(_platform)]
 
 
@@ -181,9 +191,15 @@ class Model(_Section):
 
 
 class StoreSection(_Section):
-    """`[store]`: where images go. Without `repository`, the layout ``.lockship/store``."""
+    """`[store]`: where images go. Without `repository`, the layout ``.lockship/store``.
 
-    repository: str | None = None
+    `shared` are repositories of the same registry whose layers may be mounted instead of sent; `plain_http` are hosts
+    (with ports) that may be spoken to without TLS.
+    """
+
+    repository: RepositoryName | None = None
+    shared: tuple[RepositoryName, ...] = ()
+    plain_http: tuple[HostName, ...] = Field(default=(), alias="plain-http")
 
 
 class Project(_Section):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["render", "toml"]
+__all__ = ["groovy", "render", "toml", "yaml"]
 
 _HERE = Path(__file__).parent
 _TOML_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
@@ -39,6 +40,21 @@ def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml(key)
 
 
+def yaml(value: str) -> str:
+    """`value` as a double-quoted scalar (YAML 1.2, 7.3.1): a string, whatever is in it."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else _yaml_escape(ord(one)) for one in quoted)
+
+
+def _yaml_escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def groovy(value: str) -> str:
+    """`value`, which is printable, as a single-quoted string of Groovy: nothing in it is interpolated."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def render(name: str, values: Mapping[str, Any]) -> str:
     """The template `name` with `values`; a name that the template uses and nobody gave is an error of ours."""
     import jinja2
@@ -53,5 +69,5 @@ def render(name: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["toml"] = toml
+    environment.filters.update(toml=toml, yaml=yaml, groovy=groovy)
     return environment.get_template(name).render(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +14,16 @@ from hypothesis import HealthCheck, settings
 
 from builder.cache import Cache
 from tests.support.apt_repository import Key
+from tests.support.registry import RegistryServer, serve_registry
 from tests.support.require import need
 from tests.support.world import World, world
 
 # How the developer's machine looked before any test changed it.
 DEVELOPER = dict(os.environ)
+
+# A shell starts background jobs with Ctrl-C ignored, and programs hand that on: tests send it, and it must arrive.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GIT_CONFIG = """\
 [user]
@@ -31,6 +37,17 @@ _GIT_CONFIG = """\
 
 # Where packages come from on the developer's machine: nothing a test should depend on unless it says so.
 _INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE")
+
+# What else says who the developer is, and what is being worked on.
+_PRIVATE_VARIABLES = (
+    "DOCKER_AUTH_CONFIG",
+    "DOCKER_CONFIG",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_WORK_TREE",
+    "LOCKSHIP_PLAIN_HTTP",
+    "REGISTRY_AUTH_FILE",
+)
 
 # A deadline would assert a time, and test machines are shared; so would the check for slow examples.
 settings.register_profile("lockship", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -63,8 +80,11 @@ def sheltered(
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     for name in list(os.environ):
         # pytest may itself run inside git (a hook), which names its repository to whoever it starts
-        if name.startswith(("UV_", "SOURCE_DATE_EPOCH")) or name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        if name.startswith(("UV_", "SOURCE_DATE_EPOCH", "LOCKSHIP_REGISTRY")) or name in _PRIVATE_VARIABLES:
             monkeypatch.delenv(name)
+    # podman's logins; without the variable it would look below /run
+    (home / ".runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / ".runtime"))
     if request.node.get_closest_marker("index") is None:
         for name in _INDEX_VARIABLES:
             monkeypatch.delenv(name, raising=False)
@@ -119,6 +139,13 @@ def engine() -> Iterator[str]:
                 obstacle = str(error)
         need("a Docker engine", host, f"none answers, and {obstacle}")
         yield host
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry for anybody, over plain HTTP. Tests share it: each uses repository names of its own."""
+    with serve_registry(tmp_path_factory.mktemp("registry")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

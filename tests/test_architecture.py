@@ -20,7 +20,8 @@ STAGES = ("lock", "layers", "image", "registry", "deploy", "init", "models", "re
 # A room may import the rooms of the rows above its own, and what EXCEPTIONS says.
 ORDER = (
     ("errors",),
-    ("content", "progress", "files", "templating", "complaints"),
+    ("content", "progress", "files", "templating", "complaints", "network", "parallel", "words"),
+    ("http",),
     ("cache", "project", "git"),
     STAGES,
     ("work",),
@@ -34,8 +35,9 @@ LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 EXCEPTIONS = {
     ("image", "layers"): {"builder.layers.gzip", "builder.layers.recipe", "builder.layers.tar"},
     ("image", "registry"): {"builder.registry.manifests", "builder.registry.store"},
+    ("lock", "registry"): {"builder.registry.manifests", "builder.registry.reference", "builder.registry.store"},
     ("deploy", "layers"): {"builder.layers.tar"},
-    ("deploy", "registry"): {"builder.registry.reference", "builder.registry.store"},
+    ("deploy", "registry"): {"builder.registry.manifests", "builder.registry.reference", "builder.registry.store"},
 }
 
 

@@ -88,7 +88,7 @@ def test_the_project_file_on_the_page_is_valid(tmp_path: Path) -> None:
 def test_commands_on_the_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     app = (ROOT / "builder/cli/app.py").read_text()
-    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export"}
+    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export", "import"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"`make ([a-z-]+)", text) + re.findall(r"(?m)^\$ make ([a-z-]+)", text):

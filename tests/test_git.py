@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ProjectError
-from builder.git import Checkout, checkout, describe, source_url
+from builder.git import Checkout, checkout, default_branch, describe, source_url, top_folder
 from tests.support.require import need
 
 
@@ -196,3 +196,19 @@ def test_describe_without_a_tag(repository: Path, environ: dict[str, str], tmp_p
 )
 def test_source_url(remote: str, source: str | None) -> None:
     assert source_url(remote) == source
+
+
+def test_where_a_checkout_starts(repository: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    inner = repository / "a b" / "c"
+    inner.mkdir(parents=True)
+    assert top_folder(inner, environ) == top_folder(repository, environ) == repository
+    (tmp_path / "elsewhere").mkdir()
+    assert top_folder(tmp_path / "elsewhere", environ) is None
+    assert top_folder(repository, {**environ, "PATH": "/nowhere"}) is None
+
+
+def test_the_branch_that_a_clone_came_from(repository: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    git(repository, environ, "branch", "-m", "trunk/one")
+    git(tmp_path, environ, "clone", "-q", str(repository), "clone")
+    assert default_branch(tmp_path / "clone", environ) == "trunk/one"
+    assert default_branch(repository, environ) is None

@@ -16,6 +16,9 @@ import pytest
 from builder.cache import Cache
 from builder.content import Digest
 from builder.registry.layout import Layout
+from tests.support.reach import reached_from
+from tests.support.readers import Tools
+from tests.support.registry import RegistryServer
 from tests.support.require import need
 
 # all of them marked `engine`, so that one worker runs them and locks once
@@ -104,6 +107,28 @@ def test_wheels_for_any_platform_are_shared_by_both(example: Example) -> None:
     }
     assert {"starlette", "uvicorn", "joblib"} <= shared
     assert not {"numpy", "scipy", "pandas"} & shared
+
+
+def test_docker_pulls_what_was_pushed_and_runs_it(
+    example: Example, registry: RegistryServer, engine: str, tmp_path: Path
+) -> None:
+    """Without anything of ours in between: the engine fetches the image from the registry, by its digest."""
+    repository = f"{registry.host}/main-job/breast-cancer"
+    digest = example.run("push", "--repository", repository).strip()
+    assert digest == json.loads(example.run("plan", "--json"))["digest"]
+    holdout = (example.root / "data/holdout.csv").read_bytes()
+    reference = f"{repository}@{digest}"
+    with Tools(tmp_path / "tools", engine) as tools, reached_from(engine, registry.host):
+        if tools.docker("images", "-q", "breast-cancer:1.0.0"):
+            tools.docker("rmi", "-f", "breast-cancer:1.0.0")
+        tools.docker("pull", reference)
+        try:
+            scored = tools.docker("run", "--rm", "-i", "--network", "none", "--read-only", reference, stdin=holdout)
+        finally:
+            tools.docker("rmi", reference)
+    rows, truth = (list(csv.DictReader(io.StringIO(text))) for text in (scored, holdout.decode()))
+    assert len(rows) == len(truth) > 50
+    assert {row["prediction"] for row in rows} == {"malignant", "benign"}
 
 
 def test_it_scores_real_data_in_an_engine(example: Example, engine: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 
 import jinja2
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.templating import render, toml
+from builder.templating import groovy, render, toml, yaml
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 value = st.recursive(
@@ -30,3 +31,17 @@ def test_what_toml_has_no_word_for_is_a_bug() -> None:
 def test_a_forgotten_value_is_an_error_not_a_gap() -> None:
     with pytest.raises(jinja2.UndefinedError):
         render("lockship.toml.j2", {})
+
+
+@given(text)
+def test_any_text_is_one_scalar_of_yaml(value: str) -> None:
+    ruamel = pytest.importorskip("ruamel.yaml")
+    assert ruamel.YAML(typ="safe").load(f"a: {yaml(value)} # b") == {"a": value}
+
+
+@given(text)
+def test_any_text_is_one_string_of_groovy(value: str) -> None:
+    quoted = groovy(value)
+    inner = re.fullmatch(r"'((?:[^'\\]|\\['\\])*)'", quoted, re.DOTALL)
+    assert inner
+    assert re.sub(r"\\(.)", r"\1", inner[1]) == value

@@ -16,6 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from builder.cli.bundles import imports
+from builder.cli.exports import export
+from builder.cli.options import (
+    HERE,
+    JsonOption,
+    PlatformOption,
+    ProjectOption,
+    QuietOption,
+    ReferenceArgument,
+    opened,
+)
 from builder.errors import LockshipError
 
 if TYPE_CHECKING:
@@ -46,19 +57,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-export = typer.Typer(help="Write the project in another tool's format.", no_args_is_help=True)
 app.add_typer(export, name="export")
-
-ProjectOption = Annotated[
-    Path, typer.Option("--project", "-C", metavar="PATH", help="The project's folder or its lockship.toml.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document with a `schema` field.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings and the result.")]
-PlatformOption = Annotated[
-    list[str] | None,
-    typer.Option("--platform", metavar="OS/ARCH", help="Only this platform; may be repeated. [default: all]"),
-]
-HERE = Path()
+app.add_typer(imports, name="import")
 
 # What the parser raises for a wrong command line; typer keeps the class to itself.
 _CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -139,12 +139,6 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _terminal(json: bool, quiet: bool) -> Terminal:
-    from builder.cli.terminal import Terminal
-
-    return Terminal.from_environment(json=json, quiet=quiet)
-
-
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
@@ -165,7 +159,7 @@ def init(
     """Look at a folder and write a commented lockship.toml that fits it."""
     from builder.cli import init as command
 
-    command.run(_terminal(json, quiet), folder)
+    command.run(opened(json, quiet), folder)
 
 
 @app.command()
@@ -183,7 +177,7 @@ def lock(
     """Pin every dependency to a hash, and compute the layers they become."""
     from builder.cli import lock as command
 
-    command.run(_terminal(json, quiet), project, check=check, upgrade=upgrade, packages=upgrade_package or [])
+    command.run(opened(json, quiet), project, check=check, upgrade=upgrade, packages=upgrade_package or [])
 
 
 @app.command()
@@ -196,45 +190,108 @@ def plan(
     """Show what would be built, its digest, and how it differs from what the store has. Offline."""
     from builder.cli import plan as command
 
-    command.run(_terminal(json, quiet), project, platform or [])
+    command.run(opened(json, quiet), project, platform or [])
 
 
 @app.command()
 def build(
     project: ProjectOption = HERE,
     platform: PlatformOption = None,
+    push: Annotated[bool, typer.Option("--push", help="Build straight into the registry, as `push` does.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build the image into the store. Prints the digest."""
+    if push:
+        from builder.cli import push as pushing
+
+        return pushing.run(opened(json, quiet), project, platform or [], None)
     from builder.cli import build as command
 
-    command.run(_terminal(json, quiet), project, platform or [])
+    return command.run(opened(json, quiet), project, platform or [])
+
+
+@app.command()
+def push(
+    project: ProjectOption = HERE,
+    platform: PlatformOption = None,
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", metavar="HOST/NAME", help="Push here. [default: [store] repository]"),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Push the image to the registry, building what it lacks. Prints the digest."""
+    from builder.cli import push as command
+
+    command.run(opened(json, quiet), project, platform or [], repository)
+
+
+@app.command()
+def pull(
+    reference: ReferenceArgument = None,
+    project: ProjectOption = HERE,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Pull into this image layout. [default: the project's store]"),
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option("--platform", metavar="OS/ARCH", help="Only this platform's image. [default: all]")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch a release from a registry, every byte verified. Prints the digest."""
+    from builder.cli import pull as command
+
+    command.run(opened(json, quiet), project, reference, to, platform)
 
 
 @app.command()
 def verify(
     project: ProjectOption = HERE,
     platform: PlatformOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take packages from this machine's cache, each hashed again.")
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build again from the lock and the sources with a cold cache, and compare every blob."""
     from builder.cli import verify as command
 
-    command.run(_terminal(json, quiet), project, platform or [])
+    command.run(opened(json, quiet), project, platform or [], offline=offline)
+
+
+@app.command()
+def doctor(
+    project: ProjectOption = HERE,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", metavar="HOST/NAME", help="Look at this one. [default: [store] repository]"),
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Hash every blob of the cache and of the store.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say whether this machine, the project and its registry are ready, and what to do where they aren't."""
+    from builder.cli import doctor as command
+
+    raise typer.Exit(command.run(opened(json, quiet), project, registry, deep=deep))
 
 
 @app.command()
 def load(
+    reference: ReferenceArgument = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Load the image into a Docker engine, building it first if needed."""
+    """Load an image into a Docker engine: the project's, built if needed, or one from a registry."""
     from builder.cli import load as command
 
-    command.load(_terminal(json, quiet), project)
+    command.load(opened(json, quiet), project, reference)
 
 
 @app.command()
@@ -253,30 +310,17 @@ def run(
     publish: Annotated[
         list[str] | None, typer.Option("--publish", "-p", metavar="HOST:PORT", help="Publish a port; may be repeated.")
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="REFERENCE", help="Run this image instead, from its registry if need be."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run the project's command in a Docker engine, loading the image if needed; its exit status is ours."""
     from builder.cli import load as command
 
     code = command.run(
-        _terminal(False, quiet), project, arguments or [], volumes=volume or [], env=env or [], publish=publish or []
-    )
+        opened(False, quiet), project, arguments or [],
+        image=image, volumes=volume or [], env=env or [], publish=publish or [],
+    )  # fmt: skip
     raise typer.Exit(code)
-
-
-@export.command("dockerfile")
-def export_dockerfile(
-    project: ProjectOption = HERE,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Write the build context here.")
-    ] = Path("docker"),
-    platform: Annotated[
-        str | None, typer.Option("--platform", metavar="OS/ARCH", help="For this platform. [default: this machine's]")
-    ] = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write a folder for `docker build` that installs the same lock, for teams whose rules ask for one."""
-    from builder.cli import dockerfile as command
-
-    command.run(_terminal(json, quiet), project, output, platform)

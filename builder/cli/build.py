@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.cli.setup import context, open_project, platforms
-from builder.cli.terminal import Terminal, human_size, plural
+from builder.cli.terminal import Terminal
 from builder.pipeline.building import Built, build
+from builder.words import human_size, plural
 
 __all__ = ["announce", "run"]
 

@@ -8,21 +8,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.cli.build import announce
-from builder.cli.setup import context, open_project
+from builder.cli.setup import context, open_project, optional_project
 from builder.cli.terminal import Terminal
 from builder.deploy.run import Streams
 from builder.errors import UsageError
-from builder.pipeline import shipping
+from builder.pipeline import loading, shipping
 
 __all__ = ["load", "run"]
 
 
-def load(terminal: Terminal, path: Path) -> None:
+def load(terminal: Terminal, path: Path, reference: str | None) -> None:
     """Load; the image's name on stdout."""
+    if reference is not None:
+        return _load_image(terminal, path, reference)
     loaded = shipping.load(open_project(path), context(terminal))
     announce(terminal, loaded.built)
     document = {"name": loaded.name, "id": loaded.image_id, "digest": loaded.built.plan.descriptor.digest}
-    terminal.result("load", document, loaded.name)
+    return terminal.result("load", document, loaded.name)
+
+
+def _load_image(terminal: Terminal, path: Path, reference: str) -> None:
+    loaded = loading.load_image(reference, optional_project(path), context(terminal))
+    document = {"name": loaded.name, "id": loaded.image_id, "digest": loaded.digest}
+    terminal.result("load", document, loaded.name or loaded.image_id)
 
 
 def run(
@@ -30,19 +38,22 @@ def run(
     path: Path,
     arguments: Sequence[str],
     *,
+    image: str | None,
     volumes: Sequence[str],
     env: Sequence[str],
     publish: Sequence[str],
 ) -> int:
-    """Run; the exit status of the project's command."""
+    """Run; the exit status of the project's command, or of the image's."""
+    streams = Streams(stdin=sys.stdin.buffer, tty=sys.stdin.isatty() and sys.stdout.isatty())
+    variables, mounts = _variables(env), [_volume(one) for one in volumes]
+    ports = dict(_port(one) for one in publish)
+    if image is not None:
+        return loading.run_image(
+            image, optional_project(path), context(terminal), arguments,
+            streams=streams, env=variables, volumes=mounts, ports=ports,
+        )  # fmt: skip
     return shipping.run(
-        open_project(path),
-        context(terminal),
-        arguments,
-        streams=Streams(stdin=sys.stdin.buffer, tty=sys.stdin.isatty() and sys.stdout.isatty()),
-        env=_variables(env),
-        volumes=[_volume(one) for one in volumes],
-        ports=dict(_port(one) for one in publish),
+        open_project(path), context(terminal), arguments, streams=streams, env=variables, volumes=mounts, ports=ports
     )
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from builder.cli.setup import context, open_project
 from builder.cli.table import table
-from builder.cli.terminal import Terminal, human_size
+from builder.cli.terminal import Terminal
 from builder.errors import UsageError
 from builder.lock.file import Change, Lock
 from builder.pipeline.checking import check as check_lock
 from builder.pipeline.locking import lock
+from builder.words import human_size
 
 __all__ = ["run"]
 

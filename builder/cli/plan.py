@@ -8,11 +8,12 @@ from typing import Any
 
 from builder.cli.setup import context, open_project, platforms
 from builder.cli.table import table
-from builder.cli.terminal import Terminal, human_size, plural
+from builder.cli.terminal import Terminal
 from builder.image.render import render
 from builder.image.reuse import LayerUse
 from builder.pipeline.comparing import Outlook, outlook
 from builder.pipeline.planning import prepare
+from builder.words import human_size, plural
 
 __all__ = ["run"]
 

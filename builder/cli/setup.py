@@ -9,10 +9,11 @@ from pathlib import Path
 from builder.cache import Cache, cache_root
 from builder.cli.terminal import Terminal
 from builder.content import Platform
+from builder.errors import ProjectError
 from builder.pipeline.context import Context
 from builder.project import Project, find_project, load_project
 
-__all__ = ["context", "open_project", "platforms"]
+__all__ = ["context", "open_project", "optional_project", "platforms"]
 
 
 def context(terminal: Terminal) -> Context:
@@ -23,6 +24,17 @@ def context(terminal: Terminal) -> Context:
 def open_project(path: Path) -> Project:
     """The project at `path`, or in the nearest folder above it."""
     return load_project(find_project(path))
+
+
+def optional_project(path: Path) -> Project | None:
+    """As `open_project`; None where nobody named a project and none is near."""
+    try:
+        file = find_project(path)
+    except ProjectError:
+        if path != Path():
+            raise
+        return None
+    return load_project(file)
 
 
 def platforms(names: Sequence[str]) -> tuple[Platform, ...] | None:

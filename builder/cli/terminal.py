@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json as json_module
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from builder.errors import LockshipError, StoreError, UsageError
+from builder.words import human_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from builder.progress import Task
 
-__all__ = ["Terminal", "human_size", "plural", "relative"]
+__all__ = ["Terminal", "relative"]
 
 
-def human_size(size: float) -> str:
-    """Bytes for people, in powers of ten as registries and disks count: ``104.2 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+# Somebody else's words are in messages, such as a registry's: they write, and do nothing else to a terminal.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class OutputError(StoreError):
@@ -136,6 +133,7 @@ class Terminal:
         return self._bar(label, total, unit) if self.live else _no_bar()
 
     def _say(self, text: str, style: str | None = None) -> None:
+        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
         with self._lock:
             colour = {"red": "31", "yellow": "33", None: ""}[style]
             if colour and sys.stderr.isatty() and "NO_COLOR" not in os.environ:
@@ -220,11 +218,6 @@ def _located(error: LockshipError) -> str:
         return error.message
     place = relative(Path(error.file)) + ("" if error.line is None else f":{error.line}")
     return f"{place}: {error.message}"
-
-
-def plural(count: int, what: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def relative(path: Path) -> str:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.cli.setup import context, open_project, platforms
-from builder.cli.terminal import Terminal, human_size
+from builder.cli.terminal import Terminal
 from builder.pipeline.verifying import verify
+from builder.words import human_size
 
 __all__ = ["run"]
 
 
-def run(terminal: Terminal, path: Path, names: Sequence[str]) -> None:
+def run(terminal: Terminal, path: Path, names: Sequence[str], *, offline: bool = False) -> None:
     """Build again and compare."""
-    found = verify(open_project(path), context(terminal), platforms(names))
+    found = verify(open_project(path), context(terminal), platforms(names), offline=offline)
     document = {
         "digest": found.plan.descriptor.digest,
         "blobs": found.blobs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from builder.content import MEDIA_INDEX, Digest, Platform, canonical_json
 from builder.deploy.engine import Engine, connect, engine_errors
@@ -12,10 +13,20 @@ from builder.deploy.run import Streams, run
 from builder.errors import StoreError, UsageError, VerificationError
 from builder.layers import tar
 from builder.progress import SILENT, Progress, Task
+from builder.registry.manifests import images_of
 from builder.registry.reference import full_name
-from builder.registry.store import Manifest, Store
+from builder.registry.store import Manifest, Store, read_config
 
-__all__ = ["Engine", "Image", "Streams", "connect", "image_in", "load", "run"]
+__all__ = ["Blobs", "Engine", "Image", "Streams", "command_of", "connect", "image_in", "image_of", "load", "run"]
+
+_ZSTD: Final = "its layers are compressed by zstd: Docker Engine reads that from 23.0 on; push it with gzip instead"
+
+
+class Blobs(Protocol):
+    """Where an image's layers are read from: any `Store`, or what stands in front of one."""
+
+    def read_blob(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+        """See `Store.read_blob`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +34,12 @@ class Image:
     """An image in a store, for one platform: its manifest, and what engines need to know of it.
 
     `layers` are the blobs' (digest, size in bytes) with the diff ids, lowest first; `config` is the digest that
-    engines with a store of their own use as the image's id.
+    engines with a store of their own use as the image's id, `configuration` what it is the digest of.
     """
 
     manifest: Manifest
     config: Digest
+    configuration: bytes
     layers: tuple[tuple[Digest, int], ...]
     diff_ids: tuple[Digest, ...]
 
@@ -40,38 +52,50 @@ def image_in(store: Store, reference: Digest | str, platform: Platform) -> Image
     found = store.manifest(reference)
     if found is None:
         raise StoreError(f"{reference!s} is not in the store", hint="run `lockship build` first")
-    if found.descriptor.media_type == MEDIA_INDEX:
-        found = _child(store, found, platform)
+    return image_of(store, found, platform, what=str(reference))
+
+
+def image_of(store: Store, found: Manifest, platform: Platform, *, what: str) -> Image:
+    """As `image_in`, of a manifest that was looked up already; `what` names it for people."""
     document = json.loads(found.data)
-    config = b"".join(store.read_blob(Digest(document["config"]["digest"])))
+    if "manifests" in document:
+        found = _child(store, found, platform)
+        document = json.loads(found.data)
+    if "config" not in document or "layers" not in document:
+        raise VerificationError(f"{what} is not an image")
+    config = read_config(store, document["config"], what)
     try:
         diff_ids = tuple(Digest(value) for value in json.loads(config)["rootfs"]["diff_ids"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise VerificationError(f"the configuration of {reference!s} is not an image's") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise VerificationError(f"the configuration of {what} is not an image's") from error
     layers = tuple((Digest(layer["digest"]), int(layer["size"])) for layer in document["layers"])
     if len(layers) != len(diff_ids):
-        raise VerificationError(f"{reference!s} names {len(layers)} layers, its configuration {len(diff_ids)}")
-    return Image(found, Digest(document["config"]["digest"]), layers, diff_ids)
+        raise VerificationError(f"{what} names {len(layers)} layers, its configuration {len(diff_ids)}")
+    return Image(found, Digest(document["config"]["digest"]), config, layers, diff_ids)
 
 
 def _child(store: Store, index: Manifest, platform: Platform) -> Manifest:
-    entries = json.loads(index.data)["manifests"]
-    offered = {}
-    for entry in entries:
-        of = entry.get("platform") or {}
-        offered[f"{of.get('os')}/{of.get('architecture')}"] = Digest(entry["digest"])
+    offered = images_of(json.loads(index.data))
     if str(platform) not in offered:
         raise UsageError(
             f"the image is for {', '.join(sorted(offered))}, not for {platform}",
             hint=f'add "{platform}" to platforms in [image], then lock and build again',
         )
-    child = store.manifest(offered[str(platform)])
+    child = store.manifest(Digest(offered[str(platform)]["digest"]))
     if child is None:
         raise StoreError(f"the store has no image for {platform}", hint="build for that platform too")
     return child
 
 
-def load(engine: Engine, store: Store, image: Image, tags: Sequence[str], progress: Progress = SILENT) -> str:
+def command_of(engine: Engine, image_id: str, arguments: Sequence[str]) -> list[str]:
+    """`arguments` as words behind the command that the image has itself."""
+    with engine_errors(engine):
+        config = engine.api.inspect_image(image_id)["Config"]
+    own = [] if config.get("Entrypoint") else config.get("Cmd") or []
+    return [*own, *arguments]
+
+
+def load(engine: Engine, store: Blobs, image: Image, tags: Sequence[str], progress: Progress = SILENT) -> str:
     """Bring `image` into the engine under `tags` (``name:version``); its id there.
 
     A no-op when it is there. Layers that the engine has below an image of its own are not sent. Raises StoreError
@@ -134,7 +158,7 @@ def _common(ours: Sequence[str], theirs: Sequence[str]) -> int:
     return count
 
 
-def _send(engine: Engine, store: Store, image: Image, tags: Sequence[str], known: int, progress: Progress) -> None:
+def _send(engine: Engine, store: Blobs, image: Image, tags: Sequence[str], known: int, progress: Progress) -> None:
     total = sum(size for _, size in image.layers[known:])
     with progress.task(f"loading {tags[0] if tags else image.config.short}", total) as task, engine_errors(engine):
         failure: Exception | None = None
@@ -151,7 +175,10 @@ def _send(engine: Engine, store: Store, image: Image, tags: Sequence[str], known
         try:
             for message in engine.api.load_image(stream()):
                 if "error" in message:
-                    raise StoreError(f"the engine at {engine.host} refused the image: {message['error']}")
+                    raise StoreError(
+                        f"the engine at {engine.host} refused the image: {message['error']}",
+                        hint=_ZSTD if b"+zstd" in image.manifest.data else None,
+                    )
         except Exception:
             if failure is not None:
                 raise failure from None
@@ -160,7 +187,7 @@ def _send(engine: Engine, store: Store, image: Image, tags: Sequence[str], known
             engine.api.timeout = patience
 
 
-def _archive(store: Store, image: Image, tags: Sequence[str], known: int, task: Task) -> Iterator[bytes]:
+def _archive(store: Blobs, image: Image, tags: Sequence[str], known: int, task: Task) -> Iterator[bytes]:
     """What ``docker load`` reads: ``manifest.json`` for every engine, and an OCI layout for those that prefer one.
 
     Without the lowest `known` layers: an engine looks for a layer's file only when it doesn't have the layer.
@@ -180,7 +207,7 @@ def _archive(store: Store, image: Image, tags: Sequence[str], known: int, task: 
         yield from _file("index.json", canonical_json(index))
         yield from _file(_blob(image.manifest.descriptor.digest), image.manifest.data)
     yield from _file("manifest.json", canonical_json(legacy))
-    yield from _file(_blob(image.config), b"".join(store.read_blob(image.config)))
+    yield from _file(_blob(image.config), image.configuration)
     sent = set()
     for digest, size in image.layers[known:]:
         if digest in sent:
@@ -197,10 +224,13 @@ def _counted(chunks: Iterable[bytes], digest: Digest, size: int, task: Task) -> 
     seen = 0
     for chunk in chunks:
         seen += len(chunk)
+        if seen > size:  # the engine would take what follows for more of the archive
+            break
         yield chunk
         task.advance(len(chunk))
     if seen != size:
-        raise VerificationError(f"{digest} has {seen:,} bytes, the manifest says {size:,}")
+        more = " or more" if seen > size else ""
+        raise VerificationError(f"{digest} has {seen:,} bytes{more}, the manifest says {size:,}")
 
 
 def _blob(digest: Digest) -> str:

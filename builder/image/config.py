@@ -5,15 +5,30 @@ OCI image specification v1.1, "Image Configuration" and "Annotations".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from builder.content import Digest, Platform, canonical_json
 from builder.layers.recipe import Layer
 from builder.project import Project
 
-__all__ = ["BASE", "DIRTY", "ENVIRONMENT", "EPOCH", "PYTHON", "Facts", "annotations_of", "image_config", "labels"]
+__all__ = [
+    "BASE",
+    "DIRTY",
+    "ENVIRONMENT",
+    "EPOCH",
+    "NOTHING",
+    "PYTHON",
+    "Facts",
+    "Inherited",
+    "annotations_of",
+    "entrypoint",
+    "environment",
+    "image_config",
+    "labels",
+    "user",
+]
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 
@@ -53,6 +68,27 @@ class Facts:
     base_digest: Digest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a base that is an image passes on, as ``FROM`` does in a Dockerfile; see `BaseImage` of the lock.
+
+    `history` has an entry for each of its layers.
+    """
+
+    env: tuple[str, ...] = ()
+    user: str = ""
+    entrypoint: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    history: tuple[str, ...] = ()
+
+
+NOTHING: Final = Inherited()
+_ROOT: Final = ("", "0", "root")
+
+
 def annotations_of(facts: Facts) -> dict[str, str]:
     """The facts under their OCI names, with ours beside them."""
     said = {
@@ -71,30 +107,63 @@ def annotations_of(facts: Facts) -> dict[str, str]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def labels(project: Project, facts: Facts, python: str) -> dict[str, str]:
-    """The facts as labels; the project's own labels win, except over ours."""
+def labels(project: Project, facts: Facts, python: str, base: Inherited = NOTHING) -> dict[str, str]:
+    """The base's labels, the facts over them, the project's own over those; only ours can't be replaced."""
     ours = {key: value for key, value in annotations_of(facts).items() if key.startswith("dev.lockship.")}
-    return annotations_of(facts) | project.image.labels | ours | {PYTHON: python}
+    return {**base.labels, **annotations_of(facts), **project.image.labels, **ours, PYTHON: python}
 
 
-def image_config(project: Project, platform: Platform, layers: Sequence[Layer], facts: Facts, *, python: str) -> bytes:
+def environment(project: Project, base: Inherited = NOTHING) -> dict[str, str]:
+    """The base's variables, ours over them, the project's over all; PATH begins with the virtual environment's."""
+    below = dict(one.split("=", 1) for one in base.env)
+    ours = dict(ENVIRONMENT)
+    if path := below.get("PATH"):
+        first = ENVIRONMENT["PATH"].partition(":")[0]
+        ours["PATH"] = ":".join([first, *(folder for folder in path.split(":") if folder != first)])
+    return below | ours | dict(sorted(project.image.env.items()))
+
+
+def user(project: Project, base: Inherited = NOTHING) -> str:
+    """The project's user; when it names none, the base's, unless that is root."""
+    if "user" in project.image.model_fields_set or base.user.partition(":")[0] in _ROOT:
+        return f"{project.image.user}:{project.image.user}"
+    return base.user
+
+
+def entrypoint(project: Project, base: Inherited = NOTHING) -> tuple[str, ...]:
+    """The project's entrypoint, or else the base's; ``entrypoint = []`` in the project file is for none."""
+    return project.image.entrypoint if "entrypoint" in project.image.model_fields_set else base.entrypoint
+
+
+def image_config(
+    project: Project,
+    platform: Platform,
+    layers: Sequence[Layer],
+    facts: Facts,
+    *,
+    python: str,
+    base: Inherited = NOTHING,
+) -> bytes:
     """The configuration of the image for `platform` with these `layers`, lowest first, in canonical JSON.
 
-    `python` is the full version of the interpreter in the image.
+    `python` is the full version of the interpreter in the image; `base` is what it inherits.
     """
     image = project.image
-    environment = ENVIRONMENT | dict(sorted(image.env.items()))
     config: dict[str, object] = {
-        "Env": [f"{key}={value}" for key, value in environment.items()],
+        "Env": [f"{key}={value}" for key, value in environment(project, base).items()],
         "Cmd": list(image.command),
         "WorkingDir": image.workdir,
-        "User": f"{image.user}:{image.user}",
-        "Labels": labels(project, facts, python),
+        "User": user(project, base),
+        "Labels": labels(project, facts, python, base),
     }
-    if image.entrypoint:
-        config["Entrypoint"] = list(image.entrypoint)
-    if image.ports:
-        config["ExposedPorts"] = {f"{port}/tcp": {} for port in image.ports}
+    if words := entrypoint(project, base):
+        config["Entrypoint"] = list(words)
+    if ports := {*base.ports, *(f"{port}/tcp" for port in image.ports)}:
+        config["ExposedPorts"] = {port: {} for port in ports}
+    if base.volumes:
+        config["Volumes"] = {volume: {} for volume in base.volumes}
+    if base.stop_signal:
+        config["StopSignal"] = base.stop_signal
     return canonical_json(
         {
             "created": facts.created,
@@ -102,12 +171,20 @@ def image_config(project: Project, platform: Platform, layers: Sequence[Layer], 
             "os": platform.os,
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
-            "history": [
-                {"created": facts.created, "created_by": f"lockship layer {layer.kind} {_short(layer.title)}".strip()}
-                for layer in layers
-            ],
+            "history": _history(layers, facts, base),
         }
     )
+
+
+def _history(layers: Sequence[Layer], facts: Facts, base: Inherited) -> list[dict[str, str]]:
+    """An entry for each layer; the base's own without a time, because none is locked."""
+    said = iter(base.history)
+    return [
+        {"created_by": next(said, "")}
+        if layer.kind == "base"
+        else {"created": facts.created, "created_by": f"lockship layer {layer.kind} {_short(layer.title)}".strip()}
+        for layer in layers
+    ]
 
 
 def _short(title: str) -> str:

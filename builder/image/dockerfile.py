@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from builder.cache import storage_error
 from builder.content import Digest
 from builder.errors import ProjectError, RefusedError
-from builder.image.config import ENVIRONMENT, Facts, labels
+from builder.files import temporary_folder
+from builder.image.config import NOTHING, Facts, Inherited, entrypoint, environment, labels, user
 from builder.layers import tar
 from builder.layers.gzip import content_of
 from builder.layers.recipe import Layer
 from builder.project import Project
 from builder.templating import render
 
-__all__ = ["PIP", "base_archives", "render_dockerfile", "write_context"]
+__all__ = ["PIP", "BaseFrom", "base_archives", "render_dockerfile", "write_context"]
 
 # The pip that installs: its wheel's file name and digest, so that the same one runs everywhere.
 PIP: Final = (
@@ -32,6 +33,18 @@ PIP: Final = (
 )
 
 _MARK: Final = "# Written by `lockship export dockerfile`"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFrom:
+    """A base that is an image: its name with the manifest's digest, its python, whether it has an /opt/venv of its own,
+    and what it passes on.
+    """
+
+    reference: str
+    interpreter: str
+    owns_venv: bool
+    inherited: Inherited
 
 
 def base_archives(layers: Sequence[Layer]) -> dict[str, Layer]:
@@ -47,15 +60,18 @@ def render_dockerfile(
     python: str,
     wheels: bool = True,
     files: bool = True,
+    image_base: BaseFrom | None = None,
 ) -> str:
     """The Dockerfile for a folder that `write_context` fills.
 
     `base` are the names of the base's layers (`base_archives`), lowest first. With `wheels` pip installs from the
     folder ``wheels`` and needs no network, else from the index that the build configures (PIP_INDEX_URL). `files`
-    says whether there are any. Raises ProjectError for values that a Dockerfile can't say.
+    says whether there are any. With `image_base`, the image stands upon that one instead. Raises ProjectError for
+    values that a Dockerfile can't say.
     """
     image = project.image
     interpreter = "python" + ".".join(python.split(".")[:2])
+    inherited = NOTHING if image_base is None else image_base.inherited
     values = {
         "title": f"{facts.name} {facts.version}",
         "tag": f"{facts.name}:{facts.version}",
@@ -63,14 +79,16 @@ def render_dockerfile(
         "pip_wheel": PIP[0],
         "wheels": wheels,
         "files": files,
-        "interpreter": interpreter,
+        "from": None if image_base is None else image_base.reference,
+        "owns_venv": image_base is not None and image_base.owns_venv,
+        "interpreter": interpreter if image_base is None else image_base.interpreter,
         "install": json.dumps(_install(project, wheels=wheels)),
-        "environment": _pairs(ENVIRONMENT | dict(sorted(image.env.items())), project),
-        "labels": _pairs(labels(project, facts, python), project),
+        "environment": _pairs(environment(project, inherited), project),
+        "labels": _pairs(labels(project, facts, python, inherited), project),
         "workdir": _word(image.workdir, project),
         "ports": sorted(image.ports),
-        "user": image.user,
-        "entrypoint": json.dumps(image.entrypoint, ensure_ascii=False),
+        "user": user(project, inherited),
+        "entrypoint": json.dumps(entrypoint(project, inherited), ensure_ascii=False),
         "command": json.dumps(image.command, ensure_ascii=False),
     }
     return render("Dockerfile.j2", values)
@@ -96,8 +114,7 @@ def write_context(
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with temporary_folder(f".{folder.name}.", folder.parent) as temporary:
             fresh = temporary / "new"
             _folder(fresh)
             _write(fresh / "Dockerfile", dockerfile.encode())
@@ -112,8 +129,6 @@ def write_context(
             if folder.exists():
                 folder.rename(temporary / "old")
             fresh.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, folder, "write") from error
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from builder.content import MEDIA_CONFIG, MEDIA_MANIFEST, Descriptor, Digest, Platform, canonical_json
 from builder.errors import LockshipError, ProjectError
-from builder.image.config import PYTHON, Facts, annotations_of, image_config
+from builder.image.config import NOTHING, PYTHON, Facts, Inherited, annotations_of, image_config
 from builder.layers.recipe import Layer
 from builder.project import Project
 from builder.registry.manifests import MAX_MANIFEST
@@ -42,19 +42,21 @@ class ImagePlan:
 
 
 def plan_image(
-    project: Project, platform: Platform, layers: Sequence[Layer], facts: Facts, *, python: str
+    project: Project,
+    platform: Platform,
+    layers: Sequence[Layer],
+    facts: Facts,
+    *,
+    python: str,
+    base: Inherited = NOTHING,
 ) -> ImagePlan:
-    """The image of `project` for `platform`; `python` is the version of the interpreter in it.
+    """The image of `project` for `platform`; `python` is the version of the interpreter in it, `base` what it inherits.
 
     Raises ProjectError when there are more layers than an overlay file system mounts.
     """
     if len(layers) > MAX_LAYERS:
-        raise ProjectError(
-            f"{platform}: {len(layers)} layers, and overlay file systems stop at {MAX_LAYERS}",
-            hint="take several models in as one folder, under [image] files",
-            file=project.display,
-        )
-    config = image_config(project, platform, layers, facts, python=python)
+        raise _too_many(project, platform, layers)
+    config = image_config(project, platform, layers, facts, python=python, base=base)
     config_descriptor = Descriptor(MEDIA_CONFIG, Digest.of(config), len(config))
     manifest = canonical_json(
         {
@@ -69,6 +71,18 @@ def plan_image(
         raise LockshipError(f"{platform}: the manifest has {len(manifest):,} bytes; registries take {MAX_MANIFEST:,}")
     descriptor = Descriptor(MEDIA_MANIFEST, Digest.of(manifest), len(manifest), platform=platform)
     return ImagePlan(platform, tuple(layers), config, config_descriptor, manifest, descriptor)
+
+
+def _too_many(project: Project, platform: Platform, layers: Sequence[Layer]) -> ProjectError:
+    below = sum(1 for layer in layers if layer.kind == "base")
+    of_base = f" ({below} of the base)" if below else ""
+    return ProjectError(
+        f"{platform}: {len(layers)} layers{of_base}, and overlay file systems stop at {MAX_LAYERS}",
+        hint="choose a base with fewer layers, or squash it"
+        if below > MAX_LAYERS // 2
+        else "take several models in as one folder, under [image] files",
+        file=project.display,
+    )
 
 
 def layer_descriptor(layer: Layer) -> Descriptor:

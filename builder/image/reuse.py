@@ -79,6 +79,8 @@ def _reason(layer: Layer, before: Image | None) -> str:
             same += 1
     if moved or came:
         return _some([*moved, *(f"{name} is new" for name in came)])
+    if layer.kind == "base":
+        return "the base moved"
     if layer.kind in ("code", "model"):
         return "its files changed"
     return "other packages share its layer" if same > 1 else "the same version, other bytes"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from builder.content import MEDIA_INDEX, Digest, Platform
+from builder.content import Digest, Platform
 from builder.errors import StoreError, VerificationError
 from builder.image.index import Plan
 from builder.image.plan import HOLDS, KIND
-from builder.registry.store import Manifest, Store
+from builder.registry.store import Manifest, Store, read_config
 
 __all__ = ["Image", "Part", "Release", "planned_release", "read_release"]
 
@@ -71,10 +71,11 @@ def planned_release(plan: Plan) -> Release:
 
 
 def _manifests(store: Store, found: Manifest) -> list[Manifest]:
-    if found.descriptor.media_type != MEDIA_INDEX:
+    document = json.loads(found.data)
+    if "manifests" not in document:
         return [found]
     children = []
-    for entry in json.loads(found.data)["manifests"]:
+    for entry in document["manifests"]:  # of an index, or of Docker's manifest list
         platform = entry.get("platform") or {}
         if platform.get("os") == "unknown":  # how other tools mark attestations
             continue
@@ -87,8 +88,8 @@ def _manifests(store: Store, found: Manifest) -> list[Manifest]:
 
 def _config(store: Store, document: dict[str, Any]) -> dict[str, Any]:
     try:
-        config = json.loads(b"".join(store.read_blob(Digest(document["config"]["digest"]))))
-    except ValueError as error:
+        config = json.loads(read_config(store, document["config"], "an image"))
+    except (ValueError, RecursionError) as error:
         raise VerificationError(f"{document['config']['digest']} is not an image's configuration") from error
     if not isinstance(config, dict):
         raise VerificationError(f"{document['config']['digest']} is not an image's configuration")

@@ -70,14 +70,21 @@ while (path := frame()) is not None:
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A base's python, unpacked at `root` on this machine, for which it was made: `platform`; `minor` is ``3.11``."""
+    """A base's python, unpacked at `root` on this machine, for which it was made: `platform`; `minor` is ``3.11``.
+
+    Laid out as Debian packages are or, when `flat`, with all that it needs in ``bin``, ``lib``, ``home`` and
+    ``loader`` (none for a static program).
+    """
 
     root: Path
     platform: Platform
     minor: str
+    flat: bool = False
 
     def command(self) -> list[str]:
         """How to start it: through its own loader, with its own libraries."""
+        if self.flat:
+            return self._flat_command()
         libraries = self.root / "usr/lib" / self.platform.multiarch
         loader = {
             "amd64": self.root / "usr/lib64/ld-linux-x86-64.so.2",
@@ -87,10 +94,20 @@ class Interpreter:
             loader = libraries / loader.name
         return [str(loader), "--library-path", str(libraries), str(self.root / f"usr/bin/python{self.minor}")]
 
+    def _flat_command(self) -> list[str]:
+        program, libraries = str(self.root / f"bin/python{self.minor}"), self.root / "lib"
+        if not (self.root / "loader").exists():
+            return [program]
+        # what programs and libraries say of other folders means the image's: here it would lead to this machine's own
+        # (the empty name is the program's, see ld.so(8) and glibc's elf/dl-load.c)
+        objects = ["", *(str(path) for path in sorted(libraries.glob("*")))]
+        options = ["--inhibit-cache", "--inhibit-rpath", ":".join(objects), "--library-path", str(libraries)]
+        return [str(self.root / "loader"), *options, program]
+
     def environment(self) -> dict[str, str]:
         """All it may see of this machine."""
         return {
-            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONHOME": str(self.root / ("home" if self.flat else "usr")),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONWARNINGS": "ignore",

@@ -4,6 +4,10 @@ One package, one layer, while the budget lasts. Past it the largest keep a layer
 fixed number of bundles by the hash of their *name*: a pin that changes moves its own bundle and no other. "Large" is
 counted in powers of two, so that a package that grew a little doesn't trade places with another.
 
+The largest layers stand lowest. An engine that keeps layers as a chain, as Docker's classic storage does, knows a layer
+only on top of the very same ones: where a layer changes, it fetches and unpacks everything above once more. So what
+stands above the many small packages, which move often, should be small.
+
 The base's budget doesn't depend on how many wheels there are: two projects on one base share its layers,
 whatever else they install.
 """
@@ -14,9 +18,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from builder.layers.recipe import Part, Recipe
+from builder.layers.recipe import Layer, Part, Recipe
 
-__all__ = ["BASE_LAYERS", "MAX_LAYERS", "WHEEL_LAYERS", "bundle"]
+__all__ = ["BASE_LAYERS", "MAX_LAYERS", "WHEEL_LAYERS", "bundle", "largest_first"]
 
 MAX_LAYERS: Final = 100  # overlay file systems stop at about 127; some room for whoever builds on top
 BASE_LAYERS: Final = 32
@@ -38,6 +42,11 @@ def bundle(parts: Iterable[tuple[Part, int]], limit: int) -> tuple[Recipe, ...]:
             bundles[_mix(part.name) % _BUNDLES].append(part)
     singles: Sequence[Recipe] = [Recipe((part,)) for part, _ in sized if part.name in alone]
     return (*singles, *(Recipe(tuple(group)) for group in bundles if group))
+
+
+def largest_first(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers from the lowest to the topmost; those of about one size by what they hold."""
+    return sorted(layers, key=lambda layer: (-layer.size.bit_length(), layer.holds))
 
 
 def _mix(name: str) -> int:

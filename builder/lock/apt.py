@@ -24,6 +24,7 @@ from urllib.parse import unquote
 from builder.cache import storage_error
 from builder.content import Digest, Platform
 from builder.errors import LockError, ResolutionError, VerificationError
+from builder.files import unused
 from builder.lock.apt_errors import update_error
 from builder.lock.pins import Artifact
 from builder.lock.sources import Repository, rendered, strip_credentials
@@ -89,32 +90,30 @@ class Apt:
         self._environ = {key: value for key, value in environ.items() if not key.startswith(("LANG", "LC_"))}
         self._environ["LC_ALL"] = "C.UTF-8"
         self._host = _ask_host(self._environ)
+        # a file and a folder, whose keys count for sources that name none
+        self.host_keys = tuple(Path(self._host.paths[name]) for name in ("TRUSTED", "TRUSTEDPARTS"))
 
     def __enter__(self) -> Self:
         chosen = self._environ.get("TMPDIR")
+        self.folder = unused(Path(chosen or tempfile.gettempdir()), "lockship-apt-")
         try:
-            self._temporary = tempfile.TemporaryDirectory(
-                prefix="lockship-apt-", dir=chosen or None, ignore_cleanup_errors=True
-            )
-            self.folder = Path(self._temporary.name)
+            self.folder.mkdir(mode=0o700)
             for name in (
-                "etc/preferences.d",
-                "etc/sources.list.d",
-                "lists/partial",
-                "cache/archives/partial",
-                "keys",
-                "tmp",
-            ):
+                "etc/preferences.d", "etc/sources.list.d", "lists/partial", "cache/archives/partial", "keys", "tmp",
+            ):  # fmt: skip
                 (self.folder / name).mkdir(parents=True)
             (self.folder / "status").touch()
             (self.folder / "apt.conf").write_text(self._configuration())
         except OSError as error:
             raise storage_error(error, Path(chosen or tempfile.gettempdir()), "write") from error
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         for _ in range(40):
-            self._temporary.cleanup()
+            shutil.rmtree(self.folder, ignore_errors=True)
             if not self.folder.exists():
                 return
             time.sleep(0.05)  # children of apt's that Ctrl-C ended may still be writing

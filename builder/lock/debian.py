@@ -50,14 +50,14 @@ class Base:
 
 
 def suite_of(base: str, *, file: Path | None = None) -> str:
-    """The suite of ``debian:SUITE``; raises ProjectError for any other reference."""
+    """The suite of ``debian:SUITE``; raises ProjectError for one that no base is put together from."""
     kind, _, suite = base.partition(":")
     if kind == "debian" and suite in _SUITES:
         return suite
     known = " or ".join(f'"debian:{name}"' for name in _SUITES)
     raise ProjectError(
-        f"image.base: {base!r} can't be a base",
-        hint=f"write base = {known}; other references are not supported by this version",
+        f"image.base: {base!r} can't be a base that is put together from packages",
+        hint=f"write base = {known}; the image of that name is docker.io/library/{base}",
         file=file,
         line=_line(file, base),
     )

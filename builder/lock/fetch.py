@@ -15,11 +15,11 @@ from builder.errors import ArtifactError
 from builder.lock.download import download
 from builder.lock.indexes import IndexClient, Indexes, IndexFile
 from builder.lock.inputs import read_inputs
-from builder.lock.parallel import each
 from builder.lock.pins import Artifact, Pin, Resolution, Target
 from builder.lock.requirements import parse
 from builder.lock.sdist import build_wheel, check_fits
 from builder.lock.wheels import choose, files_of, find_sdist, fits, listed
+from builder.parallel import each
 from builder.progress import Progress, Task
 from builder.project import Project
 

@@ -1,12 +1,12 @@
 """`lockship.lock`: read, written, compared.
 
 TOML, sorted, one line per fact, made to be read in a pull request. It binds the standard files (`requirements.lock`) to
-the inputs they were made from and to the layers they become. It holds no host names, no credentials, no times.
+the inputs they were made from and to the layers they become. It holds no credentials, no times, and no host
+names but a base image's own.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,11 @@ from typing import Any, Final
 from builder.content import MEDIA_LAYER_GZIP, Digest, Platform
 from builder.errors import LockError, LockshipError, StaleLockError
 from builder.files import write_file
+from builder.lock import images
+from builder.lock.images import BaseImage
 from builder.lock.pins import Artifact
+from builder.lock.tables import inline, number, string, table, text
+from builder.registry.reference import parse_reference
 
 __all__ = ["FORMAT", "LOCK_FILE", "REQUIREMENTS_FILE", "Change", "Lock", "LockedLayer", "LockedPlatform", "changes"]
 
@@ -28,13 +32,11 @@ FORMAT: Final = 1
 _HEAD = "# Written by `lockship lock`: change the inputs and run it again, don't edit this file.\n"
 _RELOCK = "run `lockship lock` to write it anew"
 
-# A lock comes with a checkout, which may be anybody's: names in it become paths and parts of addresses.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _FILE: Final = re.compile(r"[A-Za-z0-9][^/\\\x00-\x1f\x7f]*")
 _PYTHON: Final = re.compile(r"3\.\d+(\.\d+)?[a-z0-9.+~-]*")
 _KIND: Final = re.compile("deb|wheel")
 _KEY: Final = re.compile("[0-9a-f]{64}")
-_ANY: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class LockedLayer:
 class LockedPlatform:
     """All that an image for `platform` is made of, in the order of its layers.
 
-    `python` and `glibc` are the base's versions; `bytecode` is the Debian version of the interpreter that compiles, or
-    empty when there is to be no byte code.
+    `python` and `glibc` are the base's versions; `bytecode` names the build of the interpreter that compiles, or is
+    empty when there is to be no byte code. `base` is the image that it stands on, when the base is one.
     """
 
     platform: Platform
@@ -65,6 +67,7 @@ class LockedPlatform:
     debs: tuple[Artifact, ...]
     wheels: tuple[Artifact, ...]
     layers: tuple[LockedLayer, ...]
+    base: BaseImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ class Lock:
     """The whole lock. `inputs` and `outputs` are digests of files (and of the project file's deciding part).
 
     `interpreters` are the debs of the base's python for processors that the project doesn't target but that builds
-    may run on: byte code doesn't depend on the processor, the program that compiles it does.
+    may run on: byte code doesn't depend on the processor, the program that compiles it does. For a base that is an
+    image, `base_digest` is what its reference names (`base`), and `interpreter_images` are the manifests of its other
+    platforms.
     """
 
     base: str
@@ -81,6 +86,8 @@ class Lock:
     tools: Mapping[str, str]
     platforms: tuple[LockedPlatform, ...]
     interpreters: Mapping[Platform, tuple[Artifact, ...]] = field(default_factory=dict)
+    base_digest: Digest | None = None
+    interpreter_images: Mapping[Platform, Digest] = field(default_factory=dict)
 
     def platform(self, platform: Platform) -> LockedPlatform:
         """What is locked for `platform`; raises StaleLockError when nothing is."""
@@ -99,17 +106,21 @@ class Lock:
         write_file(path, self.render())
 
     def _lines(self) -> Iterable[str]:
-        yield from _table("inputs", self.inputs)
-        yield from _table("outputs", self.outputs)
-        yield from _table("tools", self.tools)
-        yield from ("", "[base]", f"name = {_string(self.base)}")
+        yield from table("inputs", self.inputs)
+        yield from table("outputs", self.outputs)
+        yield from table("tools", self.tools)
+        yield from ("", "[base]", f"name = {string(self.base)}")
+        if self.base_digest is not None:
+            yield f"digest = {string(self.base_digest)}"
+        for platform in sorted(self.interpreter_images):
+            yield from ("", f'[interpreter."{platform}"]', f"image = {string(self.interpreter_images[platform])}")
         for platform in sorted(self.interpreters):
             yield from ("", f'[interpreter."{platform}"]')
             yield from _artifacts("debs", self.interpreters[platform])
         for locked in sorted(self.platforms, key=lambda one: one.platform):
             yield from ("", f'[platform."{locked.platform}"]')
             for name in ("python", "glibc", "bytecode"):
-                yield f"{name} = {_string(getattr(locked, name))}"
+                yield f"{name} = {string(getattr(locked, name))}"
             yield from _artifacts("debs", locked.debs)
             yield from _artifacts("wheels", locked.wheels)
             yield "layers = ["
@@ -122,8 +133,10 @@ class Lock:
                     "key": layer.key,
                     "holds": list(layer.holds),
                 }
-                yield f"  {_inline(facts)},"
+                yield f"  {inline(facts)},"
             yield "]"
+            if locked.base is not None:
+                yield from ("", f'[platform."{locked.platform}".base]', *images.lines(locked.base))
 
 
 def read_lock(path: Path) -> Lock | None:
@@ -138,8 +151,8 @@ def read_lock(path: Path) -> Lock | None:
     except OSError as error:
         raise StaleLockError(f"cannot be read: {error.strerror}", file=path, hint=_RELOCK) from error
     try:
-        text = raw.decode("utf-8")
-        document = tomllib.loads(text)
+        content = raw.decode("utf-8")
+        document = tomllib.loads(content)
     except (ValueError, RecursionError) as error:
         raise StaleLockError(f"is damaged: {error}", file=path, hint=_RELOCK) from error
     version = document.get("format")
@@ -148,7 +161,7 @@ def read_lock(path: Path) -> Lock | None:
     if version != FORMAT:
         raise StaleLockError("has no format that is known", file=path, hint=_RELOCK)
     marker = f'checksum = "{document.get("checksum")}"\n'
-    head, found, body = text.partition(marker)
+    head, found, body = content.partition(marker)
     if not found or head != f"{_HEAD}format = {FORMAT}\n" or document.get("checksum") != Digest.of(body.encode()):
         raise StaleLockError("was changed by hand (its checksum doesn't match)", file=path, hint=_RELOCK)
     try:
@@ -158,70 +171,67 @@ def read_lock(path: Path) -> Lock | None:
 
 
 def _parse(document: Mapping[str, Any]) -> Lock:
+    found = _lock(document)
+    if any((one.base is None) != (found.base_digest is None) for one in found.platforms):
+        raise ValueError("its base is an image here and packages there")
+    if found.base_digest is not None:
+        parse_reference(found.base)
+    return found
+
+
+def _lock(document: Mapping[str, Any]) -> Lock:
     return Lock(
-        base=_text(document["base"]["name"]),
+        base=text(document["base"]["name"]),
         inputs={name: Digest(value) for name, value in document["inputs"].items()},
         outputs={name: Digest(value) for name, value in document["outputs"].items()},
-        tools={name: _text(value) for name, value in document["tools"].items()},
+        tools={name: text(value) for name, value in document["tools"].items()},
         interpreters={
-            Platform.parse(name): tuple(_artifact("deb", one) for one in table["debs"])
-            for name, table in document.get("interpreter", {}).items()
+            Platform.parse(name): tuple(_artifact("deb", one) for one in part["debs"])
+            for name, part in document.get("interpreter", {}).items()
+            if "image" not in part
+        },
+        base_digest=Digest(document["base"]["digest"]) if "digest" in document["base"] else None,
+        interpreter_images={
+            Platform.parse(name): Digest(part["image"])
+            for name, part in document.get("interpreter", {}).items()
+            if "image" in part
         },
         platforms=tuple(
             LockedPlatform(
                 platform=Platform.parse(name),
-                python=_text(table["python"], _PYTHON),
-                glibc=_text(table["glibc"]),
-                bytecode=_text(table["bytecode"]),
-                debs=tuple(_artifact("deb", one) for one in table["debs"]),
-                wheels=tuple(_artifact("wheel", one) for one in table["wheels"]),
+                python=text(part["python"], _PYTHON),
+                glibc=text(part["glibc"]),
+                bytecode=text(part["bytecode"]),
+                debs=tuple(_artifact("deb", one) for one in part["debs"]),
+                wheels=tuple(_artifact("wheel", one) for one in part["wheels"]),
                 layers=tuple(
                     LockedLayer(
-                        kind=_text(one["kind"], _KIND),
-                        key=_text(one["key"], _KEY),
+                        kind=text(one["kind"], _KIND),
+                        key=text(one["key"], _KEY),
                         digest=Digest(one["digest"]),
-                        size=_size(one["size"]),
+                        size=number(one["size"]),
                         diff_id=Digest(one["diff_id"]),
-                        holds=tuple(_text(name, _NAME) for name in one["holds"]),
+                        holds=tuple(text(name, _NAME) for name in one["holds"]),
                     )
-                    for one in table["layers"]
+                    for one in part["layers"]
                 ),
+                base=images.parse(part["base"]) if "base" in part else None,
             )
-            for name, table in document["platform"].items()
+            for name, part in document["platform"].items()
         ),
     )
 
 
-def _artifact(kind: str, table: Mapping[str, Any]) -> Artifact:
+def _artifact(kind: str, part: Mapping[str, Any]) -> Artifact:
     return Artifact(
         kind=kind,
-        name=_text(table["name"], _NAME),
-        version=_text(table["version"]),
-        file=_text(table["file"], _FILE),
-        digest=Digest.from_hex(_text(table["sha256"])),
-        size=_size(table["size"]),
-        built_from=_text(table.get("built_from", "")),
+        name=text(part["name"], _NAME),
+        version=text(part["version"]),
+        file=text(part["file"], _FILE),
+        digest=Digest.from_hex(text(part["sha256"])),
+        size=number(part["size"]),
+        built_from=text(part.get("built_from", "")),
     )
-
-
-def _text(value: object, pattern: re.Pattern[str] = _ANY) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{str(value)[:80]!r} is not what stands there")
-    return value
-
-
-def _size(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{str(value)[:80]!r} is not a size")
-    return value
-
-
-def _table(name: str, values: Mapping[str, str]) -> Iterable[str]:
-    yield ""
-    yield f"[{name}]"
-    for key in sorted(values):
-        bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
-        yield f"{key if bare else _string(key)} = {_string(values[key])}"
 
 
 def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
@@ -236,23 +246,8 @@ def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
         }
         if one.built_from:
             facts["built_from"] = one.built_from
-        yield f"  {_inline(facts)},"
+        yield f"  {inline(facts)},"
     yield "]"
-
-
-def _inline(facts: Mapping[str, Any]) -> str:
-    return "{ " + ", ".join(f"{key} = {_value(value)}" for key, value in facts.items()) + " }"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_string(item) for item in value) + "]"
-    return str(value) if isinstance(value, int) else _string(value)
-
-
-def _string(value: str) -> str:
-    """A TOML basic string; JSON's escapes are all valid there (TOML 1.0, "String"), but DEL needs one."""
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -271,8 +266,8 @@ def changes(old: Lock | None, new: Lock) -> tuple[Change, ...]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     known = {} if old is None else {locked.platform: locked for locked in old.platforms}
     for locked in new.platforms:
-        before = _versions(known.get(locked.platform))
-        after = _versions(locked)
+        before = _versions(old, known.get(locked.platform))
+        after = _versions(new, locked)
         for kind, name in sorted(before.keys() | after.keys()):
             pair = (before.get((kind, name), ""), after.get((kind, name), ""))
             if pair[0] != pair[1]:
@@ -280,7 +275,8 @@ def changes(old: Lock | None, new: Lock) -> tuple[Change, ...]:
     return tuple(sorted(Change(*move, platforms=tuple(where)) for move, where in found.items()))
 
 
-def _versions(locked: LockedPlatform | None) -> dict[tuple[str, str], str]:
-    if locked is None:
+def _versions(lock: Lock | None, locked: LockedPlatform | None) -> dict[tuple[str, str], str]:
+    if lock is None or locked is None:
         return {}
-    return {(one.kind, one.name): one.version for one in (*locked.debs, *locked.wheels)}
+    base = {} if locked.base is None else {("base", lock.base): str(locked.base.digest)}
+    return base | {(one.kind, one.name): one.version for one in (*locked.debs, *locked.wheels)}

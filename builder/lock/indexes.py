@@ -19,10 +19,10 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 
 from builder.content import CHUNK, Digest
 from builder.errors import StoreError, UsageError, VerificationError
-from builder.lock.network import Login, Network, origin, redacted, without_login
 from builder.lock.pipconfig import boolean, pip_settings
 from builder.lock.simple import ACCEPT, Link, parse_page
 from builder.lock.web import GoneError, Web
+from builder.network import Login, Network, origin, proxies_of, redacted, without_login
 
 if TYPE_CHECKING:
     from builder.lock.inputs import FileOptions
@@ -177,7 +177,7 @@ def from_environment(environ: Mapping[str, str], *, home: Path | None = None) ->
         default = default or PYPI
     if not links:
         links = tuple(_absolute(link) for link in environ.get("UV_FIND_LINKS", "").replace(",", " ").split())
-    proxies, no_proxy = _proxies(environ, pip.get("proxy"))
+    proxies, no_proxy = proxies_of(environ, pip.get("proxy"))
     certificate = pip.get("cert") or next(
         (environ[key] for key in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE") if environ.get(key)), None
     )
@@ -219,23 +219,6 @@ def _uv_indexes(environ: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]
     default = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
     extra = (*environ.get("UV_INDEX", "").split(), *environ.get("UV_EXTRA_INDEX_URL", "").split())
     return (resolve(default) if default else None), tuple(resolve(url) for url in extra)
-
-
-def _proxies(environ: Mapping[str, str], chosen: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The proxy of pip itself, which stands for all; else the usual variables, lower case first."""
-    if chosen:
-        return {"http": chosen, "https": chosen}, ()
-    found = {}
-    for scheme in ("http", "https", "all"):
-        # HTTP_PROXY is not trusted in CGI programs: any client could set it (httpoxy)
-        names = [f"{scheme}_proxy"] + (
-            [] if scheme == "http" and "REQUEST_METHOD" in environ else [f"{scheme}_proxy".upper()]
-        )
-        if value := next((environ[name] for name in names if environ.get(name)), None):
-            found[scheme] = value
-    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    hosts = tuple(part.strip() for part in exempt.split(",") if part.strip())
-    return ({}, ()) if "*" in hosts else (found, hosts if found else ())
 
 
 def _number(pip: Mapping[str, str], key: str, default: float, kind: Callable[[str], float]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import platform as host
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -20,16 +19,17 @@ from packaging.utils import canonicalize_name
 from builder.cache import cache_root
 from builder.content import Platform
 from builder.errors import LockError, ResolutionError, UsageError
+from builder.files import temporary_folder
 from builder.lock.explain import explain_failure
 from builder.lock.indexes import IndexClient, Indexes, IndexFile
 from builder.lock.inputs import Inputs, read_inputs
 from builder.lock.merge import merge
-from builder.lock.parallel import each
 from builder.lock.pins import Pin, Resolution, Target
 from builder.lock.pyproject import PyprojectSource
 from builder.lock.requirements import parse, pins_for, render
 from builder.lock.tools import Outcome, run_tool, uv_binary, uv_environment, uv_version
 from builder.lock.wheels import files_of_version
+from builder.parallel import each
 from builder.progress import Progress
 from builder.project import Project
 
@@ -185,8 +185,7 @@ def _only_binary(names: Iterable[str]) -> list[str]:
 
 
 def _run_uv(task: _Task) -> tuple[Pin, ...]:
-    with tempfile.TemporaryDirectory(prefix="lockship-lock-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("lockship-lock-") as folder:
         output = folder / _LOCK
         output.write_text(task.preferences, encoding="utf-8")
         sources, standing = _sources(task.inputs, folder)
@@ -249,8 +248,7 @@ def _check_pip_tools(project: Project, targets: Sequence[Target]) -> None:
 
 
 def _run_pip_tools(task: _Task) -> tuple[Pin, ...]:
-    with tempfile.TemporaryDirectory(prefix="lockship-lock-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("lockship-lock-") as folder:
         output = folder / _LOCK
         output.write_text(task.preferences, encoding="utf-8")
         sources, standing = _sources(task.inputs, folder)

@@ -9,7 +9,6 @@ import hashlib
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from packaging.version import Version
 from builder.cache import Cache, cache_root
 from builder.content import Digest
 from builder.errors import ArtifactError
+from builder.files import temporary_folder
 from builder.lock.indexes import Indexes
 from builder.lock.pins import Artifact, Target
 from builder.lock.tools import run_tool, uv_binary, uv_environment, uv_version
@@ -56,8 +56,8 @@ def build_wheel(
         file, built = known
     else:
         progress.note(f"building {name} {version} from {sdist}: its own code runs now")
-        with tempfile.TemporaryDirectory(prefix="lockship-build-") as folder:
-            wheel = _build(name, sdist, cache.blob(digest), Path(folder), minor, indexes, environ, timeout)
+        with temporary_folder("lockship-build-") as folder:
+            wheel = _build(name, sdist, cache.blob(digest), folder, minor, indexes, environ, timeout)
             _check_name(wheel.name, name, version, sdist)
             file, built = wheel.name, cache.adopt(wheel)
         cache.put_record(key, {"file": file, "digest": built})

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from builder.errors import LockshipError, StoreError, UsageError
-from builder.lock.network import Network, host_of, is_loopback, origin, redacted, without_login
+from builder.errors import LockshipError, StoreError
+from builder.http import RETRIED, hopeless, open_client, retry_after
+from builder.network import Network, host_of, origin, redacted, without_login
+from builder.parallel import Stop
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
-__all__ = ["GoneError", "Stop", "StoppedError", "Web"]
+__all__ = ["GoneError", "Web"]
 
 PAGE_LIMIT: Final = 128 << 20  # bytes of one index page held in memory
-RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-LONGEST_WAIT: Final = 60.0  # seconds that a server's Retry-After may ask for
 MAX_REDIRECTS: Final = 10
 
 T = TypeVar("T")
@@ -30,53 +27,6 @@ T = TypeVar("T")
 
 class GoneError(Exception):
     """The server says that there is nothing at this address (404, 410)."""
-
-
-class StoppedError(Exception):
-    """Somebody else failed or pressed Ctrl-C: this work is no longer wanted."""
-
-
-class Stop:
-    """Tells threads that their work is no longer wanted, and wakes those that wait for a server."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._sockets: set[Any] = set()
-
-    def set(self) -> None:
-        """From now on every wait ends and every check raises StoppedError."""
-        import socket
-
-        self._event.set()
-        with self._lock:
-            for one in self._sockets:
-                with suppress(OSError, AttributeError, ValueError):
-                    one.shutdown(socket.SHUT_RDWR)
-
-    def check(self) -> None:
-        """Raise StoppedError when `set` was called."""
-        if self._event.is_set():
-            raise StoppedError
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, unless told to stop."""
-        self._event.wait(seconds)
-        self.check()
-
-    @contextmanager
-    def watching(self, response: httpx.Response) -> Iterator[None]:
-        """While the context lasts, `set` cuts the connection that `response` comes through."""
-        stream = response.extensions.get("network_stream")
-        one = stream.get_extra_info("socket") if stream is not None else None
-        with self._lock:
-            self._sockets.add(one)
-        try:
-            self.check()
-            yield
-        finally:
-            with self._lock:
-                self._sockets.discard(one)
 
 
 class Web:
@@ -101,7 +51,7 @@ class Web:
         """The httpx client, opened when first needed: work that the cache satisfies needs none."""
         with self._opening:
             if self._client is None:
-                self._client = _open(self.network)
+                self._client = open_client(self.network)
             return self._client
 
     def page(self, url: str, accept: str) -> tuple[bytes, str, str]:
@@ -147,7 +97,7 @@ class Web:
                 self.stop.check()
                 failure, pause = self._explain(url, error, what), None
                 cause: Exception = error
-                if _hopeless(error):
+                if hopeless(error):
                     break
             except _PassingError as error:
                 failure, pause, cause = error.failure(url, what), error.after, error
@@ -189,7 +139,7 @@ class Web:
         if status in (404, 410):
             raise GoneError
         if status in RETRIED:
-            raise _PassingError(f"answered {status}", _retry_after(response))
+            raise _PassingError(f"answered {status}", retry_after(response))
         hint = None
         if status in (401, 403):
             hint = (
@@ -218,69 +168,3 @@ class _PassingError(Exception):
     def failure(self, url: str, what: str) -> LockshipError:
         subject = f"{what} cannot be had: {host_of(url)}" if what else redacted(url)
         return StoreError(f"{subject} {self.reason}", hint="the index has a problem of its own: run again later")
-
-
-def _hopeless(error: Exception) -> bool:
-    """A certificate stays wrong however often one asks."""
-    text = str(error)
-    return "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_WAIT) if value.isdigit() else None
-
-
-def _open(network: Network) -> httpx.Client:
-    import httpx
-
-    def transport(proxy: str | None = None, *, verify: bool = True) -> httpx.HTTPTransport:
-        context = network.context if verify else _unverified()
-        return httpx.HTTPTransport(verify=context, proxy=proxy, limits=httpx.Limits(max_connections=16))
-
-    mounts: dict[str, httpx.HTTPTransport | None] = {}
-    try:
-        for scheme, proxy in network.proxies.items():
-            mounts[f"{scheme}://"] = transport(proxy if "://" in proxy else f"http://{proxy}")
-    except (ValueError, ImportError) as error:
-        raise UsageError(
-            f"the proxy cannot be used: {network.redact(str(error))}", hint="see `pip config list`"
-        ) from error
-    for host in network.no_proxy:
-        for pattern in _patterns(host):
-            mounts[pattern] = transport()
-    for trusted in network.trusted_hosts:
-        direct = any(_matches(trusted, exempt) for exempt in network.no_proxy)
-        through = None if direct else network.proxies.get("https") or network.proxies.get("all")
-        mounts[f"https://{trusted}"] = transport(through, verify=False)
-    return httpx.Client(
-        transport=transport(),
-        mounts=mounts,
-        timeout=network.timeout,
-        trust_env=False,
-        headers={"User-Agent": "lockship"},
-    )
-
-
-def _unverified() -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _patterns(host: str) -> tuple[str, ...]:
-    """One NO_PROXY entry as httpx's mount patterns."""
-    if host == "*":
-        return ("all://",)
-    host = host.lstrip(".*")
-    if is_loopback(host) or re.fullmatch(r"[0-9.]+(:\d+)?|\[.*\](:\d+)?", host):
-        return (f"all://{host}",)
-    return (f"all://{host}", f"all://*.{host}")
-
-
-def _matches(host: str, exempt: str) -> bool:
-    exempt = exempt.lstrip(".*")
-    return exempt == "" or host == exempt or host.endswith("." + exempt)

@@ -12,13 +12,17 @@ from builder.content import Digest, Platform
 from builder.errors import ArtifactError, VerificationError
 from builder.image.index import Plan
 from builder.layers.recipe import Layer
+from builder.parallel import Stop, each
 from builder.pipeline.context import Context
-from builder.pipeline.planning import Prepared, prepare
+from builder.pipeline.planning import LocalLayer, Prepared, prepare
+from builder.pipeline.stores import open_store
+from builder.progress import Task
 from builder.project import Project
 from builder.registry.layout import Layout
+from builder.registry.reference import Repository
 from builder.registry.store import Store
 
-__all__ = ["Built", "blob_of", "build", "build_prepared", "open_store"]
+__all__ = ["Built", "blob_of", "build", "build_prepared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,6 @@ class Built:
     warnings: tuple[str, ...] = ()
 
 
-def open_store(project: Project) -> Layout:
-    """The project's own layout, `.lockship/store`."""
-    return Layout(project.root / ".lockship" / "store", name=project.name)
-
-
 def build(
     project: Project, context: Context, platforms: Sequence[Platform] | None = None, *, store: Store | None = None
 ) -> Built:
@@ -52,47 +51,97 @@ def build(
     return build_prepared(prepared, context, store or open_store(project))
 
 
-def build_prepared(prepared: Prepared, context: Context, store: Store) -> Built:
-    """As `build`, from a plan that was made already."""
-    plan = prepared.plan
-    tag = plan.facts.version
-    previous = store.tags().get(tag)
-    missing = _missing(plan, store)
-    if missing:
-        from builder.pipeline.remaking import make_missing  # heavy, and needed seldom
+def build_prepared(
+    prepared: Prepared,
+    context: Context,
+    store: Store,
+    *,
+    move: bool = True,
+    near: Layout | None = None,
+    shared: Sequence[Repository] = (),
+    stop: Stop | None = None,
+) -> Built:
+    """As `build`, from a plan that was made already.
 
-        make_missing(prepared, context, missing)
-        _write(prepared, context, missing, store)
-    for image in plan.images:
-        store.write_blob(image.config_descriptor, [image.config])
-        store.put_manifest(image.descriptor, image.manifest)
-    store.put_manifest(plan.descriptor, plan.index, tag=tag, move=True)
+    Unless `move`, a version's tag that is taken is refused with RefusedError. `near` may hold layers that were built
+    before, `shared` are repositories that the store may take layers from, and `stop` is what its transfers heed.
+    """
+    plan, stop = prepared.plan, stop or Stop()
+    tag = plan.facts.version
+    previous = store.resolve(tag) if move else None  # otherwise it is nobody's, or refused in the end
+    missing = _missing(prepared, store, shared, stop)
+    if missing:
+        _write(prepared, context, missing, store, near, stop)
+
+    images = {image.descriptor.digest: image for image in plan.images}.values()
+    configs = {image.config_descriptor.digest: image for image in images}.values()
+    each(list(configs), lambda one: store.write_blob(one.config_descriptor, [one.config]), stop, threads=store.parallel)
+    each(list(images), lambda one: store.put_manifest(one.descriptor, one.manifest), stop, threads=store.parallel)
+    store.put_manifest(plan.descriptor, plan.index, tag=tag, move=move)
     moved = previous if previous not in (None, plan.descriptor.digest) else None
     return Built(plan, tag, tuple(missing), moved, prepared.warnings)
 
 
-def _missing(plan: Plan, store: Store) -> list[Layer]:
-    """Layers that the store lacks, each once, in the plan's order."""
-    layers = {layer.digest: layer for image in plan.images for layer in image.layers}
-    return [layer for digest, layer in layers.items() if not store.has_blob(digest)]
+def _missing(prepared: Prepared, store: Store, shared: Sequence[Repository], stop: Stop) -> list[Layer]:
+    """Layers that the store lacks and can take from nowhere, each once, in the plan's order."""
+    layers = list({layer.digest: layer for image in prepared.plan.images for layer in image.layers}.values())
+
+    def is_there(layer: Layer) -> bool:
+        own = prepared.sources.get(layer.digest)
+        return store.adopt(layer.descriptor, (own, *shared) if own else shared)
+
+    there = each(layers, is_there, stop, threads=store.parallel)
+    return [layer for layer, found in zip(layers, there, strict=True) if not found]
 
 
-def _write(prepared: Prepared, context: Context, missing: Sequence[Layer], store: Store) -> None:
+def _write(
+    prepared: Prepared, context: Context, missing: Sequence[Layer], store: Store, near: Layout | None, stop: Stop
+) -> None:
+    """Each layer from the project's files, from the layout nearby, or from the cache, which is filled before."""
+    made = [layer for layer in missing if layer.digest not in prepared.local]
+    if lacking := [layer for layer in made if near is None or not near.adopt(layer.descriptor)]:
+        from builder.pipeline.remaking import make_missing  # heavy, and needed seldom
+
+        make_missing(prepared, context, lacking)
+    far = {layer.digest for layer in lacking}
+
+    def write(layer: Layer) -> None:
+        if (local := prepared.local.get(layer.digest)) is not None:
+            _write_local(local, store, task)
+        elif near is not None and layer.digest not in far:
+            store.write_blob(layer.descriptor, _Stored(near, layer.digest), task=task)
+        else:
+            path = context.cache.blob(layer.digest)
+            assert path is not None
+            store.add_file(layer.descriptor, path, task=task)
+
+    largest_first = sorted(missing, key=lambda layer: -layer.size)
     with context.progress.task("writing layers", sum(layer.size for layer in missing)) as task:
-        for layer in missing:
-            if layer.digest in prepared.local:
-                _write_local(prepared, context, layer, store)
-            else:
-                path = context.cache.blob(layer.digest)
-                assert path is not None
-                store.add_file(layer.descriptor, path)
-            task.advance(layer.size)
+        each(largest_first, write, stop, threads=store.parallel)
 
 
-def _write_local(prepared: Prepared, context: Context, layer: Layer, store: Store) -> None:
-    """A layer of the project's own files: through a file, because a store wants to know the digest first."""
-    with blob_of(prepared, context, [layer]) as paths:
-        store.add_file(layer.descriptor, paths[layer.digest])
+def _write_local(local: LocalLayer, store: Store, task: Task) -> None:
+    try:
+        store.write_blob(local.layer.descriptor, local, task=task)
+    except (VerificationError, ArtifactError) as error:
+        raise _changed(local.layer) from error
+
+
+def _changed(layer: Layer) -> VerificationError:
+    return VerificationError(
+        f"the files of layer {layer.title} changed while it was built", hint="run the same command again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A layout's blob, as often as it is wanted; verified at its end."""
+
+    layout: Layout
+    digest: Digest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.layout.read_blob(self.digest)
 
 
 @contextmanager
@@ -112,6 +161,4 @@ def _make_local(prepared: Prepared, passing: Cache, layer: Layer) -> None:
             prepared.local[layer.digest].write(writer)
             writer.commit(layer.digest)
         except (VerificationError, ArtifactError) as error:
-            raise VerificationError(
-                f"the files of layer {layer.title} changed while it was built", hint="run `lockship build` again"
-            ) from error
+            raise _changed(layer) from error

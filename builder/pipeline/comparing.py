@@ -12,9 +12,9 @@ from builder.image.diff import Comparison, compare
 from builder.image.layer import FileFact, files_of
 from builder.image.reuse import LayerUse, reuse
 from builder.image.stored import read_release
-from builder.pipeline.building import open_store
 from builder.pipeline.context import Context
 from builder.pipeline.planning import Prepared
+from builder.pipeline.stores import open_store
 
 __all__ = ["Outlook", "outlook"]
 

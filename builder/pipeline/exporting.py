@@ -8,17 +8,19 @@ from pathlib import Path
 
 from builder.content import Digest, Platform
 from builder.errors import UsageError
-from builder.image.dockerfile import PIP, base_archives, render_dockerfile, write_context
+from builder.image.dockerfile import PIP, BaseFrom, base_archives, render_dockerfile, write_context
 from builder.layers import tar
 from builder.layers.recipe import Layer
-from builder.lock.file import REQUIREMENTS_FILE, LockedPlatform
+from builder.lock.file import REQUIREMENTS_FILE, Lock, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.building import blob_of
 from builder.pipeline.context import Context, host_platform
 from builder.pipeline.fetching import fetch_missing_wheels
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.remaking import make_missing
+from builder.pipeline.standing import inherited
 from builder.project import Project
+from builder.registry.reference import parse_reference
 
 __all__ = ["Exported", "export_dockerfile"]
 
@@ -54,6 +56,7 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
         python=locked.python,
         wheels=bool(wheels),
         files=bool(entries),
+        image_base=_image_base(prepared.lock, locked),
     )
     requirements = project.path(REQUIREMENTS_FILE)
     with blob_of(prepared, context, base) as paths:
@@ -67,6 +70,13 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
             entries=entries,
         )
     return Exported(folder, image.platform, f"{project.name}:{prepared.plan.facts.version}")
+
+
+def _image_base(lock: Lock, locked: LockedPlatform) -> BaseFrom | None:
+    if locked.base is None:
+        return None
+    name = f"{parse_reference(lock.base).repository}@{locked.base.digest}"
+    return BaseFrom(name, locked.base.interpreter, locked.base.owns_venv, inherited(locked))
 
 
 def _usual(project: Project) -> Platform:

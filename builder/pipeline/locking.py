@@ -13,6 +13,7 @@ from builder.errors import LockshipError, ProjectError, StaleLockError, StoreErr
 from builder.files import write_file
 from builder.layers.recipe import Layer, Recipe
 from builder.lock import debian, indexes, python, requirements
+from builder.lock.base import names_of, reference_of
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import (
     LOCK_FILE,
@@ -122,13 +123,19 @@ def _lock_base(
     upgrade: bool,
     upgrade_packages: Sequence[str],
 ) -> tuple[Lock, Mapping[Digest, str]]:
-    """A lock with the base's debs for every platform and nothing of Python yet, and where each deb was just seen."""
-    debian.suite_of(project.image.base, file=project.file)
+    """A lock with the base for every platform and nothing of Python yet, and where each deb was just seen."""
+    reference = reference_of(project.image.base, file=project.file)
+    if reference is None:
+        debian.suite_of(project.image.base, file=project.file)
     decides = [key for key in facts if key.startswith("[image] ")] + ["[python] version", "[python] bytecode"]
-    if old is not None and not upgrade and all(old.inputs.get(key) == facts[key] for key in decides):
-        known = {one.name for locked in old.platforms for one in locked.debs}
-        if not known & set(upgrade_packages):
-            return old, {}
+    same = old is not None and not upgrade and all(old.inputs.get(key) == facts[key] for key in decides)
+    if old is not None and same and not _names(old) & set(upgrade_packages):
+        return old, {}
+    if reference is not None:
+        from builder.pipeline.bases import lock_image  # heavy, and most bases are put together from packages
+
+        anew = upgrade or bool(names_of(project.image.base) & set(upgrade_packages))
+        return lock_image(project, context, reference, old, facts, upgrade=anew), {}
     keep = {} if old is None or upgrade else {locked.platform: locked.debs for locked in old.platforms}
     others = [one for one in _COMPILE_HOSTS if one not in project.image.platforms] if project.python.bytecode else []
 
@@ -178,6 +185,12 @@ def _lock_base(
     return made, seen
 
 
+def _names(lock: Lock) -> frozenset[str]:
+    """What ``--upgrade-package`` may call a part of the lock's base."""
+    image = names_of(lock.base) if lock.base_digest is not None else frozenset()
+    return image | {one.name for locked in lock.platforms for one in locked.debs}
+
+
 def _advancing(items: Iterable[_T], task: Task) -> Iterator[_T]:
     for item in items:
         task.advance(1)
@@ -211,7 +224,7 @@ def _lock_python(
     targets = [Target(locked.platform, locked.python, locked.glibc) for locked in base.platforms]
     chosen = indexes.from_environment(context.environ)
     existing = _existing(project.path(REQUIREMENTS_FILE))
-    names = {one.name for locked in base.platforms for one in locked.debs}
+    names = _names(base) | (names_of(project.image.base) if base.base_digest else set())
     resolution = python.resolve(
         project,
         targets,

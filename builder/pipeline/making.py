@@ -32,13 +32,17 @@ def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Ite
     """
     if not any(_compiles(recipe) and not _made(recipe, context) for recipe in recipes):
         return None
+    if lock.base_digest is not None:
+        from builder.pipeline import bases  # heavy, and most bases are put together from packages
+
+        interpreter = bases.interpreter_of(project, lock, context)
+        if interpreter is None:
+            raise _cannot_run()
+        return interpreter
     host = host_platform()
     debs = _interpreter_of(lock, host)
     if host is None or not debs:
-        raise LockError(
-            "byte code is compiled by the base's own python, which doesn't run on this machine",
-            hint="set `bytecode = false` under [python], or build on Linux (amd64 or arm64)",
-        )
+        raise _cannot_run()
     key = hashlib.sha256("".join(sorted(one.digest for one in debs)).encode()).hexdigest()
     with context.cache.folder("pythons", key) as (folder, there):
         if not there:
@@ -51,6 +55,13 @@ def interpreter_for(project: Project, lock: Lock, context: Context, recipes: Ite
                 assert path is not None
                 deb.unpack(path, folder)
     return Interpreter(context.cache.root / "pythons" / key, host, minor(lock.platforms[0].python))
+
+
+def _cannot_run() -> LockError:
+    return LockError(
+        "byte code is compiled by the base's own python, which doesn't run on this machine",
+        hint="set `bytecode = false` under [python], or build on Linux (amd64 or arm64)",
+    )
 
 
 def _compiles(recipe: Recipe) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from builder import git
@@ -14,15 +14,18 @@ from builder.image.config import Facts
 from builder.image.index import Plan, plan_index
 from builder.image.plan import plan_image
 from builder.layers import files, system, tar, venv
-from builder.layers.encode import Encoded, encode
+from builder.layers.encode import Encoded, encode, stream
 from builder.layers.gzip import Sink
+from builder.layers.order import largest_first
 from builder.layers.recipe import Layer, Part, Recipe
 from builder.lock.file import Lock, LockedPlatform
+from builder.pipeline import standing
 from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
 from builder.pipeline.overlaps import stack
 from builder.pipeline.recipes import is_current, minor, wheel_and_deb_recipes
 from builder.project import GitVersion, Project
+from builder.registry.reference import Repository
 
 __all__ = ["LocalLayer", "Prepared", "plan", "prepare", "resolve_version"]
 
@@ -35,6 +38,10 @@ class LocalLayer:
     entries: tuple[tar.Entry, ...]
     compress: bool
 
+    def __iter__(self) -> Iterator[bytes]:
+        """The blob in chunks, made anew each time."""
+        return stream(self.entries, compress=self.compress)
+
     def write(self, sink: Sink) -> None:
         """Make it."""
         encode(self.entries, sink, compress=self.compress)
@@ -42,7 +49,10 @@ class LocalLayer:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and how each of its layers comes to be: from a recipe of the lock, or from the project's files."""
+    """A plan, and how each of its layers comes to be.
+
+    From a recipe of the lock, from the project's files, or, for a base image's own, from the repository in `sources`.
+    """
 
     project: Project
     lock: Lock
@@ -50,6 +60,7 @@ class Prepared:
     recipes: Mapping[Digest, Recipe]
     local: Mapping[Digest, LocalLayer]
     warnings: tuple[str, ...] = ()
+    sources: Mapping[Digest, Repository] = field(default_factory=dict)
 
 
 def plan(project: Project, context: Context, platforms: Sequence[Platform] | None = None) -> Plan:
@@ -72,21 +83,24 @@ def prepare(project: Project, context: Context, platforms: Sequence[Platform] | 
                 f"{one} is not among the project's platforms", hint="add it to [image] platforms and lock again",
                 file=project.file,
             )  # fmt: skip
-    own, warnings = _own_layers(project, _fixed_layers(project, locked.platform(wanted[0])))
+    fixed = _fixed_layers(project, locked.platform(wanted[0]))
+    own, warnings = _own_layers(project, [standing.beneath(locked), *(one.entries for one in fixed)])
     local: dict[Digest, LocalLayer] = {one.layer.digest: one for one in own}
     recipes: dict[Digest, Recipe] = {}
     images = []
     for target in sorted(wanted):
         pinned = locked.platform(target)
-        first, second = _fixed_layers(project, pinned)
-        local[first.layer.digest], local[second.layer.digest] = first, second
+        *system_layers, skeleton = _fixed_layers(project, pinned)
+        local.update((one.layer.digest, one) for one in (*system_layers, skeleton))
         layers = _locked_layers(pinned)
         recipes.update(zip((layer.digest for layer in layers), _recipes(pinned), strict=True))
         debs = [layer for layer in layers if layer.kind == "deb"]
-        wheels = [layer for layer in layers if layer.kind != "deb"]
-        stack = [first.layer, *debs, second.layer, *wheels, *(one.layer for one in own)]
-        images.append(plan_image(project, target, stack, facts, python=pinned.python))
-    return Prepared(project, locked, plan_index(images, facts), recipes, local, warnings)
+        wheels = largest_first(layer for layer in layers if layer.kind != "deb")
+        base = [*standing.layers(locked, pinned), *(one.layer for one in system_layers), *debs]
+        stack = [*base, skeleton.layer, *wheels, *(one.layer for one in own)]
+        inherited = standing.inherited(pinned)
+        images.append(plan_image(project, target, stack, facts, python=pinned.python, base=inherited))
+    return Prepared(project, locked, plan_index(images, facts), recipes, local, warnings, standing.sources(locked))
 
 
 def resolve_version(project: Project, context: Context) -> Project:
@@ -106,7 +120,7 @@ def _facts(project: Project, context: Context, locked: Lock) -> Facts:
         source=project.source,
         dirty=bool(checkout and checkout.commit and checkout.dirty),
         base=locked.base,
-        base_digest=None,
+        base_digest=locked.base_digest,
     )
 
 
@@ -149,21 +163,23 @@ def _locked_layers(pinned: LockedPlatform) -> list[Layer]:
     ]
 
 
-def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer, LocalLayer]:
-    """The base's skeleton and the virtual environment's."""
+def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer, ...]:
+    """The base's skeleton, unless it is an image, and the virtual environment's."""
+    if pinned.base is not None:
+        return (_local("venv", "venv", standing.skeleton(pinned, pinned.base)),)
     params = {"user": project.image.user, "architecture": pinned.platform.architecture}
     frame = system.entries(Part("system", "system", params=params))
     skeleton = venv.entries(Part("venv", "venv", params={"python": minor(pinned.python), "full": pinned.python}))
     return _local("system", "system", frame), _local("venv", "venv", skeleton)
 
 
-def _own_layers(project: Project, fixed: Iterable[LocalLayer]) -> tuple[list[LocalLayer], tuple[str, ...]]:
-    """Models first, then code: from stable to volatile. `fixed` is what they lie upon."""
+def _own_layers(project: Project, fixed: Iterable[Sequence[tar.Entry]]) -> tuple[list[LocalLayer], tuple[str, ...]]:
+    """Models first, then code: from stable to volatile. `fixed` is what they lie upon, lowest first."""
     models = [
         (one.source, files.model_entries(project.root, one.source, one.destination)) for one in project.all_models
     ]
     collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
-    below = [("the base", one.entries) for one in fixed]
+    below = [("the base", entries) for entries in fixed]
     *stacked, code = stack(below, [*models, ("[image] files", collected.entries)])
     own = []
     for (name, _), entries in zip(models, stacked, strict=True):
@@ -183,9 +199,11 @@ def _outspoken(project: Project) -> Iterable[str]:
 
 def _local(kind: str, name: str, entries: Iterable[tar.Entry], *, compress: bool = True) -> LocalLayer:
     arranged = tuple(tar.arrange(entries))
-    sink = _HashSink()
+    sink = _HashSink() if compress else _NullSink()
     encoded: Encoded = encode(arranged, sink, compress=compress)
-    layer = Layer(kind, sink.digest, encoded.size, encoded.diff_id, ((name, ""),), encoded.media_type)
+    # a plain tar's digest is its diff id, which the encoder finds out anyway
+    digest = sink.digest if isinstance(sink, _HashSink) else encoded.diff_id
+    layer = Layer(kind, digest, encoded.size, encoded.diff_id, ((name, ""),), encoded.media_type)
     return LocalLayer(layer, arranged, compress)
 
 
@@ -201,3 +219,10 @@ class _HashSink:
     @property
     def digest(self) -> Digest:
         return Digest.from_hex(self._hash.hexdigest())
+
+
+class _NullSink:
+    """Takes bytes."""
+
+    def write(self, data: bytes) -> None:
+        pass

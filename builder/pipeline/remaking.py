@@ -18,7 +18,14 @@ __all__ = ["fetch_artifacts", "make_missing"]
 
 
 def make_missing(prepared: Prepared, context: Context, missing: Sequence[Layer]) -> None:
-    """Put the blobs of locked layers into the cache: sound ones stay, the rest is fetched and made."""
+    """Put the blobs of locked layers into the cache: sound ones stay, the rest is fetched and made.
+
+    A base image's own layers come from its repository.
+    """
+    if below := [layer for layer in missing if layer.digest in prepared.sources]:
+        from builder.pipeline import bases  # heavy
+
+        bases.fetch_missing(prepared.project, prepared.lock, context, {layer.digest for layer in below})
     locked = [layer for layer in missing if layer.digest in prepared.recipes]
     with ThreadPoolExecutor(workers()) as pool:
         sound = list(pool.map(lambda layer: _is_sound(layer, context), locked))

@@ -9,9 +9,10 @@ from builder.deploy import docker
 from builder.deploy.engine import Engine, connect
 from builder.deploy.run import Streams
 from builder.deploy.run import run as run_container
-from builder.pipeline.building import Built, build_prepared, open_store
+from builder.pipeline.building import Built, build_prepared
 from builder.pipeline.context import Context
 from builder.pipeline.planning import prepare
+from builder.pipeline.stores import open_store
 from builder.project import Project
 
 __all__ = ["Loaded", "load", "run"]

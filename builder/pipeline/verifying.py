@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from builder.cache import Cache
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import StoreError, VerificationError
+from builder.files import temporary_folder
 from builder.image.index import Plan
 from builder.image.layer import first_difference
 from builder.image.stored import read_release
 from builder.layers.make import known
 from builder.layers.recipe import Layer
-from builder.pipeline.building import build_prepared, open_store
+from builder.pipeline.artifacts import seed
+from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
 from builder.pipeline.making import interpreter_for
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.remaking import fetch_artifacts
+from builder.pipeline.stores import open_store
 from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.store import Store
@@ -41,17 +42,23 @@ class Verified:
     stored: bool
 
 
-def verify(project: Project, context: Context, platforms: Sequence[Platform] | None = None) -> Verified:
+def verify(
+    project: Project, context: Context, platforms: Sequence[Platform] | None = None, *, offline: bool = False
+) -> Verified:
     """Build everything again in a fresh folder and compare each blob with the lock and with the project's store.
 
-    Raises VerificationError with the first difference: layer, path and field.
+    Packages are fetched anew or, `offline`, taken from the cache, their digests checked again; layers are made anew in
+    any case. Raises VerificationError with the first difference (layer, path and field), StoreError when the cache
+    lacks what is needed offline.
     """
-    with tempfile.TemporaryDirectory(prefix="lockship-verify-") as folder:
-        fresh = context.with_cache(Cache(Path(folder) / "cache"))
+    with temporary_folder("lockship-verify-") as folder:
+        fresh = context.with_cache(Cache(folder / "cache"))
         prepared = prepare(project, fresh, platforms)
+        if offline:
+            seed(prepared.lock, [image.platform for image in prepared.plan.images], context, fresh)
         store = open_store(project)
         _remake(prepared, fresh, store)
-        rebuilt = Layout(Path(folder) / "store", name=project.name)
+        rebuilt = Layout(folder / "store", name=project.name)
         build_prepared(prepared, fresh, rebuilt)
         descriptors = _descriptors(prepared.plan)
         stored = store.tags().get(prepared.plan.facts.version)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from builder.content import Descriptor, Digest
+from builder.errors import VerificationError
+from builder.progress import Task
+from builder.registry.reference import Repository
 
-__all__ = ["Manifest", "Store"]
+__all__ = ["MAX_CONFIG", "Manifest", "Store", "read_config"]
 
-from dataclasses import dataclass
+MAX_CONFIG: Final = 16 << 20  # bytes; configurations are read into memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,33 @@ class Store(Protocol):
     Bytes that are read are verified: VerificationError when they are not what their digest says.
     """
 
+    parallel: int
+    """How many transfers at once do this store good."""
+
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there, whole."""
 
-    def read_blob(self, digest: Digest) -> Iterator[bytes]:
-        """The blob in chunks, verified at the end; raises StoreError when it isn't there."""
+    def adopt(self, descriptor: Descriptor, sources: Sequence[Repository] = ()) -> bool:
+        """Have the blob without its bytes being sent: whether it is there, or could be taken from a neighbour.
 
-    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
-        """Store a blob; a no-op when it is there. Raises VerificationError when the bytes are others."""
+        A registry mounts it from one of its own repositories among `sources`; others are passed over. Raises
+        VerificationError when it is there with another size.
+        """
 
-    def add_file(self, descriptor: Descriptor, path: Path) -> None:
+    def read_blob(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+        """The blob in chunks, verified at the end; raises StoreError when it isn't there.
+
+        From byte `start` on, for a reader who has what stands before it: then it is the reader who verifies.
+        """
+
+    def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes], *, task: Task | None = None) -> None:
+        """Store a blob; a no-op when it is there. Raises VerificationError when the bytes are others.
+
+        `chunks` are iterated anew when a connection breaks, if they can be; an iterator can't. `task` is advanced by
+        the bytes that are written.
+        """
+
+    def add_file(self, descriptor: Descriptor, path: Path, *, task: Task | None = None) -> None:
         """Store a blob from a file whose digest is known to be right, by a link where that is possible."""
 
     def manifest(self, reference: Digest | str) -> Manifest | None:
@@ -49,11 +70,30 @@ class Store(Protocol):
         unless `move`.
         """
 
+    def resolve(self, tag: str) -> Digest | None:
+        """What a tag names, or None when there is no such tag."""
+
     def tags(self) -> dict[str, Digest]:
-        """All tags."""
+        """All tags. A registry is asked for each of them: `resolve` is for one."""
 
     def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
         """Descriptors of the manifests whose subject is `subject` (OCI distribution spec v1.1, "Listing Referrers")."""
 
     def delete(self, digest: Digest) -> None:
         """Drop a manifest or blob and every tag on it."""
+
+
+def read_config(store: Store, descriptor: Mapping[str, Any], what: str) -> bytes:
+    """The configuration that a manifest's `descriptor` names; `what` names the image for people.
+
+    Raises VerificationError when it is larger than its manifest says, or than any is.
+    """
+    size = descriptor["size"]
+    if size > MAX_CONFIG:
+        raise VerificationError(f"the configuration of {what} has {size:,} bytes")
+    data = bytearray()
+    for chunk in store.read_blob(Digest(descriptor["digest"])):
+        data += chunk
+        if len(data) > size:
+            raise VerificationError(f"the configuration of {what} is larger than its manifest says")
+    return bytes(data)

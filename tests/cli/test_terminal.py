@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from builder.cli.table import table
-from builder.cli.terminal import Terminal, human_size, plural
+from builder.cli.terminal import Terminal
 from builder.errors import ProjectError, StoreError
+from builder.words import human_size, plural
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,14 @@ def test_a_failure_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None
     document = json.loads(capsys.readouterr().out)
     assert document["error"] == {"kind": "StoreError", "message": "is full", "hint": None, "file": None, "line": None}
     assert (document["ok"], document["exit_code"]) == (False, 5)
+
+
+def test_somebody_elses_words_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    terminal.fail(StoreError("it said \x1b[2J\x9bm \r\x07yes", hint="one\n\ttwo\x00"))
+    terminal.warn("\x1b]0;title\x07")
+    said = capsys.readouterr().err
+    assert said == "error: it said �[2J�m ��yes\n  one\n\ttwo�\nwarning: �]0;title�\n"
 
 
 def test_quiet_drops_notes_and_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:

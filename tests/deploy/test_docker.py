@@ -106,6 +106,23 @@ def test_layers_that_are_known_are_left_out(store: Layout) -> None:
     assert "oci-layout" not in files
 
 
+def test_a_layer_that_goes_on_reaches_no_engine(store: Layout) -> None:
+    """What is behind a layer's bytes would be more files of the archive, such as another ``manifest.json``."""
+    put_image(store, project(), layers(store, "a"), "1.0")
+    image = image_in(store, "1.0", AMD64)
+
+    class Hostile:
+        def read_blob(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
+            yield from store.read_blob(digest, start=start)
+            yield b"manifest.json".ljust(512, b"\0")
+
+    sent = []
+    with SILENT.task("") as task, pytest.raises(VerificationError, match="bytes or more, the manifest says"):
+        for chunk in _archive(Hostile(), image, ["churn:1.0"], 0, task):
+            sent.append(chunk)
+    assert b"manifest.json".ljust(512, b"\0") not in sent
+
+
 class Counting:
     """Progress that counts bytes."""
 

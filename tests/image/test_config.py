@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from builder.content import Digest, Platform
-from builder.image.config import EPOCH, Facts, annotations_of, image_config
+from builder.image.config import ENVIRONMENT, EPOCH, Facts, Inherited, annotations_of, image_config
 from builder.layers.recipe import Layer
 from builder.project import Project
 
@@ -117,3 +117,49 @@ def test_annotations_of_a_checkout_on_an_image(dirty: bool) -> None:
     assert found["org.opencontainers.image.base.name"] == base
     assert found["org.opencontainers.image.base.digest"] == digest
     assert found.get("dev.lockship.dirty") == ("true" if dirty else None)
+
+
+def inheriting(image: dict[str, Any], **base: Any) -> Any:
+    project = Project.model_validate({"name": "churn", "version": "1.0", "image": image})
+    layers = (layer(1, "base"), layer(2, "base"), layer(3))
+    return json.loads(image_config(project, AMD64, layers, FACTS, python="3.11.2", base=Inherited(**base)))
+
+
+def test_the_bases_variables_lie_under_ours_and_ours_under_the_projects() -> None:
+    env = ("PATH=/a:/opt/venv/bin:/b", "LANG=de_DE.UTF-8", "A=base", "B=base")
+    found = inheriting({"env": {"A": "project"}}, env=env)["config"]["Env"]
+    assert found[:4] == ["PATH=/opt/venv/bin:/a:/b", "LANG=C.UTF-8", "A=project", "B=base"]
+    assert "PATH=/x" in inheriting({"env": {"PATH": "/x"}}, env=env)["config"]["Env"]
+    assert inheriting({}, env=("A=1",))["config"]["Env"][1] == "PATH=" + ENVIRONMENT["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [("", "65532:65532"), ("root", "65532:65532"), ("0:5", "65532:65532"), ("app", "app"), ("7:8", "7:8")],
+)
+def test_the_bases_user_unless_it_is_root(user: str, expected: str) -> None:
+    assert inheriting({}, user=user)["config"]["User"] == expected
+    assert inheriting({"user": 65532}, user=user)["config"]["User"] == "65532:65532"
+    assert inheriting({"user": 0}, user=user)["config"]["User"] == "0:0"
+
+
+def test_the_bases_entrypoint_unless_the_project_has_one_or_wants_none() -> None:
+    assert inheriting({}, entrypoint=("/tini",))["config"]["Entrypoint"] == ["/tini"]
+    assert inheriting({"entrypoint": ["x"]}, entrypoint=("/tini",))["config"]["Entrypoint"] == ["x"]
+    assert "Entrypoint" not in inheriting({"entrypoint": []}, entrypoint=("/tini",))["config"]
+
+
+def test_what_else_is_inherited() -> None:
+    found = inheriting({"ports": [80], "labels": {"a": "1"}}, ports=("53/udp",), volumes=("/v",), stop_signal="SIGINT",
+                       labels={"a": "0", "b": "0"})["config"]  # fmt: skip
+    assert found["ExposedPorts"] == {"53/udp": {}, "80/tcp": {}}
+    assert (found["Volumes"], found["StopSignal"]) == ({"/v": {}}, "SIGINT")
+    assert (found["Labels"]["a"], found["Labels"]["b"]) == ("1", "0")
+
+
+def test_the_bases_history_comes_first_and_lines_up() -> None:
+    assert inheriting({}, history=("ADD rootfs", "RUN x"))["history"] == [
+        {"created_by": "ADD rootfs"},
+        {"created_by": "RUN x"},
+        {"created": EPOCH, "created_by": "lockship layer wheel p3 1"},
+    ]

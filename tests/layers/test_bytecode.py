@@ -112,3 +112,23 @@ def test_an_interpreter_that_cannot_run_is_an_error_with_a_way_out(tmp_path: Pat
     with pytest.raises(LockError, match="can't be started here") as caught:
         missing.compile(SOURCES)
     assert "bytecode = false" in (caught.value.hint or "")
+
+
+def test_a_flat_interpreter_sees_nothing_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    for name in ("loader", "lib/libc.so.6", "lib/libpython3.11.so.1.0"):
+        (tmp_path / name).touch()
+    flat = Interpreter(tmp_path, Platform.parse("linux/amd64"), "3.11", flat=True)
+    libraries = f"{tmp_path}/lib"
+    assert flat.command() == [
+        f"{tmp_path}/loader",
+        "--inhibit-cache",
+        "--inhibit-rpath",
+        f":{libraries}/libc.so.6:{libraries}/libpython3.11.so.1.0",
+        "--library-path",
+        libraries,
+        f"{tmp_path}/bin/python3.11",
+    ]
+    assert flat.environment()["PYTHONHOME"] == f"{tmp_path}/home"
+    (tmp_path / "loader").unlink()
+    assert flat.command() == [f"{tmp_path}/bin/python3.11"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import random
 import tarfile
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from builder.content import MEDIA_LAYER_GZIP, MEDIA_LAYER_TAR
 from builder.errors import ArtifactError
 from builder.layers import tar
-from builder.layers.encode import FORMAT, encode
+from builder.layers.encode import FORMAT, encode, stream
 from tests.layers.golden import HERE, deflated, sample
 
 
@@ -42,6 +43,23 @@ def test_what_encode_says_of_the_blob_is_true(compress: bool) -> None:
     archive = gzip.decompress(sink.getvalue()) if compress else sink.getvalue()
     assert result.diff_id == "sha256:" + hashlib.sha256(archive).hexdigest()
     assert result.media_type == (MEDIA_LAYER_GZIP if compress else MEDIA_LAYER_TAR)
+
+
+@pytest.mark.parametrize(("name", "compress"), [("sample.tar", False), ("sample.tar.gz", True)])
+def test_a_stream_has_the_same_bytes(name: str, compress: bool) -> None:
+    assert b"".join(stream(sample(), compress=compress)) == (HERE / name).read_bytes()
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_stream_holds_little_in_memory(compress: bool) -> None:
+    def content() -> Iterator[bytes]:
+        for number in range(40):
+            yield random.Random(number).randbytes(1 << 20)
+
+    entry = tar.Entry("big", tar.Kind.FILE, 0o644, size=40 << 20, content=content)
+    sizes = [len(chunk) for chunk in stream([entry], compress=compress)]
+    assert sum(sizes) > 40 << 20
+    assert max(sizes) < 4 << 20
 
 
 def test_content_reads_back_equal_in_every_form() -> None:

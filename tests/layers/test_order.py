@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.content import Digest
-from builder.layers.order import bundle
-from builder.layers.recipe import Part, Recipe
+from builder.layers.order import bundle, largest_first
+from builder.layers.recipe import Layer, Part, Recipe
 
 LIMIT = 20
 
@@ -71,3 +74,24 @@ def test_the_largest_stay_alone() -> None:
     sizes = {f"small{number}": 10 for number in range(100)} | {"huge": 10**9, "big": 10**8}
     alone = {recipe.parts[0].name for recipe in bundle(parts(sizes), LIMIT) if len(recipe.parts) == 1}
     assert {"huge", "big"} <= alone
+
+
+def layer(name: str, version: str, size: int) -> Layer:
+    digest = Digest.of(f"{name}{version}".encode())
+    return Layer("wheel", digest, size, digest, ((name, version),))
+
+
+@given(named, st.randoms(use_true_random=False))
+def test_what_stands_above_a_layer_is_not_much_larger(sizes: dict[str, int], shuffle: random.Random) -> None:
+    layers = [layer(name, "1", size) for name, size in sizes.items()]
+    stack = largest_first(layers)
+    assert all(above.size < 2 * below.size for below, above in itertools.pairwise(stack))
+    shuffle.shuffle(layers)
+    assert largest_first(layers) == stack
+
+
+def test_a_package_that_grows_a_little_stays_in_its_place() -> None:
+    before = [layer("scipy", "1", 40_000_000), layer("click", "8.1", 90_000), layer("idna", "3.9", 70_000)]
+    after = [layer("idna", "3.10", 95_000), *before[:2]]
+    assert [one.holds[0][0] for one in largest_first(before)] == ["scipy", "click", "idna"]
+    assert [one.holds[0][0] for one in largest_first(after)] == ["scipy", "click", "idna"]

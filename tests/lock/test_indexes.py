@@ -14,8 +14,8 @@ import pytest
 from builder.content import Digest
 from builder.errors import StoreError, UsageError
 from builder.lock.indexes import PYPI, Indexes, from_environment
-from builder.lock.network import Network
 from builder.lock.simple import parse_page
+from builder.network import Network
 from tests.support.index import serve_index
 from tests.support.wheels import make_sdist, make_wheel
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -352,3 +353,134 @@ def test_what_another_tool_writes_is_read(store: Layout, tmp_path: Path) -> None
     assert found is not None
     assert [part["digest"] for part in json.loads(found.data)["layers"]] == [layer.digest]
     assert b"".join(other.read_blob(layer.digest)) == b"".join(store.read_blob(layer.digest))
+
+
+LARGE = bytes(range(256)) * 1000
+
+
+def pieces(data: bytes = LARGE, size: int = 1000) -> Callable[[int], Iterator[bytes]]:
+    """What `Layout.receive_blob` reads."""
+    return lambda start: (data[at : at + size] for at in range(start, len(data), size))
+
+
+def breaking(after: int, data: bytes = LARGE) -> Callable[[int], Iterator[bytes]]:
+    """As `pieces`, with a connection that breaks behind `after` bytes."""
+
+    def read(start: int) -> Iterator[bytes]:
+        yield data[start:after]
+        raise StoreError("the connection broke")
+
+    return read
+
+
+def partials(store: Layout) -> list[Path]:
+    return sorted((store.root / ".tmp").iterdir())
+
+
+def test_a_broken_transfer_is_gone_on_with(store: Layout) -> None:
+    wanted = blob(LARGE)
+    for after in (70_000, 70_000, 200_000):
+        with pytest.raises(StoreError, match="broke"):
+            store.receive_blob(wanted, breaking(after))
+    assert not store.has_blob(wanted.digest)
+    put_blob(Layout(store.root), b"another process writes, and clears up")
+    starts = []
+
+    def read(start: int) -> Iterator[bytes]:
+        starts.append(start)
+        return pieces()(start)
+
+    Layout(store.root).receive_blob(wanted, read)
+    assert starts == [200_000]
+    assert b"".join(store.read_blob(wanted.digest)) == LARGE
+    path = store.path(wanted.digest)
+    assert path is not None
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert partials(store) == []
+    store.receive_blob(wanted, lambda start: pytest.fail("is there"))
+
+
+def test_a_killed_transfer_is_gone_on_with(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from builder.registry.layout import Layout
+        from tests.registry.test_layout import LARGE
+        from tests.support.images import blob
+        def read(start):
+            yield LARGE[:100_000]
+            os.kill(os.getpid(), signal.SIGKILL)
+        Layout(Path({str(tmp_path / "store")!r})).receive_blob(blob(LARGE), read)
+        """
+    )
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
+    store = Layout(tmp_path / "store")
+    starts = []
+
+    def read(start: int) -> Iterator[bytes]:
+        starts.append(start)
+        return pieces()(start)
+
+    store.receive_blob(blob(LARGE), read)
+    assert 0 < starts[0] <= 100_000
+    assert b"".join(store.read_blob(blob(LARGE).digest)) == LARGE
+
+
+@pytest.mark.parametrize("left", [b"not the beginning", LARGE + b"and more", bytes(len(LARGE))])
+def test_a_spoilt_partial_is_begun_again(store: Layout, left: bytes) -> None:
+    wanted = blob(LARGE)
+    with pytest.raises(StoreError):
+        store.receive_blob(wanted, breaking(70_000))
+    [partial] = partials(store)
+    partial.write_bytes(left)
+    store.receive_blob(wanted, pieces())
+    assert b"".join(store.read_blob(wanted.digest)) == LARGE
+    assert partials(store) == []
+
+
+@pytest.mark.parametrize("sent", [LARGE[:-1], LARGE + b"!", bytes(len(LARGE)), b""])
+def test_wrong_bytes_are_refused_and_dropped(store: Layout, sent: bytes) -> None:
+    with pytest.raises(VerificationError, match="expected sha256"):
+        store.receive_blob(blob(LARGE), pieces(sent))
+    assert not store.has_blob(blob(LARGE).digest)
+    assert partials(store) == []
+
+
+def test_two_that_receive_one_blob_dont_disturb_each_other(store: Layout) -> None:
+    wanted = blob(LARGE)
+
+    def read(start: int) -> Iterator[bytes]:
+        yield LARGE[start : start + 1000]
+        Layout(store.root).receive_blob(wanted, pieces())
+        assert store.has_blob(wanted.digest)
+        yield LARGE[start + 1000 :]
+
+    store.receive_blob(wanted, read)
+    assert b"".join(store.read_blob(wanted.digest)) == LARGE
+    assert partials(store) == []
+
+
+def test_a_partial_whose_blob_came_otherwise_goes_away(store: Layout) -> None:
+    with pytest.raises(StoreError):
+        store.receive_blob(blob(LARGE), breaking(70_000))
+    put_blob(store, LARGE)
+    put_blob(Layout(store.root), b"next")
+    assert partials(store) == []
+
+
+def test_reading_from_the_middle(store: Layout) -> None:
+    wanted = put_blob(store, LARGE)
+    assert b"".join(store.read_blob(wanted.digest, start=1000)) == LARGE[1000:]
+    assert b"".join(store.read_blob(wanted.digest, start=len(LARGE))) == b""
+
+
+def test_what_is_kept_without_a_tag_is_listed(store: Layout) -> None:
+    image = small_image(store)
+    store.put_manifest(image.descriptor, image.data)
+    for _ in range(2):
+        store.keep(image.descriptor)
+    index = json.loads((store.root / "index.json").read_bytes())
+    assert index["manifests"] == [image.descriptor.to_json()]
+    assert store.tags() == {}

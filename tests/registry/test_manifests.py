@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from builder.content import MEDIA_INDEX, MEDIA_MANIFEST, Digest
-from builder.registry.manifests import describe, is_descriptor, parse_manifest
+from builder.registry.manifests import describe, images_of, is_descriptor, parse_manifest
+from tests.support.images import blob
 
 PART = {"digest": Digest.of(b"x"), "size": 1, "mediaType": "text/plain"}
 
@@ -64,3 +65,18 @@ def test_the_artifact_type_of_a_referrer() -> None:
     said = describe({"layers": [], "config": config, "subject": PART, "artifactType": "text/x"}, b"")
     assert said.artifact_type == "text/x"
     assert describe({"layers": [], "config": config, "annotations": {"a": "b"}}, b"").annotations == {}
+
+
+def entry(text: str, platform: object) -> dict[str, object]:
+    return blob(text.encode()).to_json() | {"platform": platform}
+
+
+def test_the_plain_image_counts_and_not_a_special_one() -> None:
+    special = entry("v3", {"os": "linux", "architecture": "amd64", "variant": "v3"})
+    plain = entry("plain", {"os": "linux", "architecture": "amd64"})
+    second = entry("second", {"os": "linux", "architecture": "amd64"})
+    arm = entry("arm", {"os": "linux", "architecture": "arm64", "variant": "v8"})
+    note = entry("note", {"os": "unknown", "architecture": "unknown"})
+    found = images_of({"manifests": [special, note, plain, second, arm, blob(b"none").to_json(), entry("x", "linux")]})
+    assert found == {"linux/amd64": plain, "linux/arm64": arm}
+    assert images_of({"manifests": [special]}) == {"linux/amd64": special}

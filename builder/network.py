@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,18 @@ from builder.errors import UsageError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Login", "Network", "host_of", "is_loopback", "origin", "redacted", "without_login"]
+__all__ = [
+    "Login",
+    "Network",
+    "host_of",
+    "is_exempt",
+    "is_loopback",
+    "is_within",
+    "origin",
+    "proxies_of",
+    "redacted",
+    "without_login",
+]
 
 Origin = tuple[str, str, int]
 
@@ -63,6 +74,31 @@ def is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     return False
+
+
+def is_within(host: str, entries: Iterable[str]) -> bool:
+    """Whether `host` is an address in one of the networks (``10.0.0.0/8``) among `entries` of NO_PROXY."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    for entry in entries:
+        with suppress(ValueError):
+            if "/" in entry and address in ipaddress.ip_network(entry, strict=False):
+                return True
+    return False
+
+
+def is_exempt(host: str, entries: Iterable[str]) -> bool:
+    """Whether requests to `host` (with its port, if any) go past the proxy, as NO_PROXY's `entries` say."""
+    entries = tuple(entries)
+    name = ""
+    with suppress(ValueError):
+        name = urlsplit(f"//{host}").hostname or ""
+    if is_within(name, entries):
+        return True
+    bare = [entry.lstrip(".*").lower() for entry in entries]
+    return any(one in ("", host, name, f"[{name}]") or name.endswith(f".{one}") for one in bare)
 
 
 @dataclass(frozen=True)
@@ -159,3 +195,20 @@ class Network:
 def _common(left: str, right: str) -> int:
     pairs = zip(left.split("/"), right.split("/"), strict=False)
     return next((number for number, (a, b) in enumerate(pairs) if a != b), min(left.count("/"), right.count("/")) + 1)
+
+
+def proxies_of(environ: Mapping[str, str], chosen: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The proxy of pip itself, which stands for all; else the usual variables, lower case first."""
+    if chosen:
+        return {"http": chosen, "https": chosen}, ()
+    found = {}
+    for scheme in ("http", "https", "all"):
+        # HTTP_PROXY is not trusted in CGI programs: any client could set it (httpoxy)
+        names = [f"{scheme}_proxy"] + (
+            [] if scheme == "http" and "REQUEST_METHOD" in environ else [f"{scheme}_proxy".upper()]
+        )
+        if value := next((environ[name] for name in names if environ.get(name)), None):
+            found[scheme] = value
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = tuple(part.strip() for part in exempt.split(",") if part.strip())
+    return ({}, ()) if "*" in hosts else (found, hosts if found else ())

@@ -1,0 +1,39 @@
+"""Options that many commands take. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from builder.cli.terminal import Terminal
+
+__all__ = ["HERE", "JsonOption", "PlatformOption", "ProjectOption", "QuietOption", "ReferenceArgument", "opened"]
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", "-C", metavar="PATH", help="The project's folder or its lockship.toml.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document with a `schema` field.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings and the result.")]
+PlatformOption = Annotated[
+    list[str] | None,
+    typer.Option("--platform", metavar="OS/ARCH", help="Only this platform; may be repeated. [default: all]"),
+]
+ReferenceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="REFERENCE",
+        help="registry.example.com/ml/churn:1.4.0, or inside a project a version alone.",
+        show_default=False,
+    ),
+]
+HERE = Path()
+
+
+def opened(json: bool, quiet: bool) -> Terminal:
+    """The command's terminal."""
+    from builder.cli.terminal import Terminal
+
+    return Terminal.from_environment(json=json, quiet=quiet)
