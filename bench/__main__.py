@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from bench.rows import ROWS, Row
 from bench.stage import Stage, say
 
 RESULTS = Path(__file__).parent / "results"
-_NO_ENGINE = {"memory", "startup"}
+_NO_ENGINE = {"memory", "startup", "model", "questions"}
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -38,21 +39,39 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 engine = _engine(stack, folder, environ)
             stage = Stage(folder, engine.environ if engine else environ, engine, 1 if options.quick else options.repeat)
             stage.prepare()
-            rows: list[Row] = []
-            for name in names:
-                say(f"{name} (load {os.getloadavg()[0]:.1f})")
-                rows += ROWS[name](stage)
         except CommandError as error:
             say(f"error: {error}")
             return 1
-        facts = _facts(stage)
+        rows, failed = _measured(stage, names)
+        text = _keep(stage, rows)
+    sys.stdout.write(text)
+    return 1 if failed else 0
+
+
+def _keep(stage: Stage, rows: Sequence[Row]) -> str:
+    """Write the results so far; the page."""
+    facts = _facts(stage)
     text = markdown(rows, facts)
     RESULTS.mkdir(exist_ok=True)
     document = {"schema": "dev.lockship.bench/v1", "facts": facts, "rows": [row.to_json() for row in rows]}
     (RESULTS / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
     (RESULTS / "bench.md").write_text(text)
-    sys.stdout.write(text)
-    return 0
+    return text
+
+
+def _measured(stage: Stage, names: Sequence[str]) -> tuple[list[Row], bool]:
+    """The rows, and whether some could not be measured: the others are worth keeping."""
+    rows: list[Row] = []
+    failed = False
+    for name in names:
+        say(f"{name} (load {os.getloadavg()[0]:.1f})")
+        try:
+            rows += ROWS[name](stage)
+        except CommandError as error:
+            say(f"error: {error}")
+            failed = True
+        _keep(stage, rows)
+    return rows, failed
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -111,4 +130,5 @@ def _facts(stage: Stage) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # registries and images go away then, too
     sys.exit(main(sys.argv[1:], dict(os.environ)))

@@ -154,6 +154,20 @@ class Engine:
         secrets = [f"id={name},src={self.folder / name}" for name in ("pip.conf", "uv.toml")]
         return self._build(context, tag, [word for secret in secrets for word in ("--secret", secret)])
 
+    def build_as(self, context: Path, tag: str, *options: str) -> Cost:
+        """``docker build`` under a name that nobody had, with more options."""
+        secrets = [f"id={name},src={self.folder / name}" for name in ("pip.conf", "uv.toml")]
+        return self._build(context, tag, [*(word for secret in secrets for word in ("--secret", secret)), *options])
+
+    def call(self, *words: str) -> Cost:
+        """Another command of the docker client."""
+        return run([self.client, *words], self.environ)
+
+    def tag(self, image: str, name: str) -> None:
+        """Another name for an image."""
+        self._images.add(name)
+        self._api.tag(image, *name.rsplit(":", 1))
+
     def _build(self, context: Path, tag: str, options: Sequence[str]) -> Cost:
         proxies = [word for name in _PROXIES if name in self.environ for word in ("--build-arg", name)]
         argv = [self.client, "build", "--progress", "plain", "--network", "host", "--tag", tag, *proxies, *options]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import threading
@@ -24,11 +25,16 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run took: wall-clock seconds, and what it printed to stdout and stderr."""
+    """What one run took: seconds, by the clock and of processors, and what it printed to stdout and stderr.
+
+    `user` and `system` are seconds of processors, of the command and of what it started and waited for.
+    """
 
     seconds: float
     stdout: str
     stderr: str
+    user: float = 0.0
+    system: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,16 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, cwd: Path | None = N
     """
     if settle:
         os.sync()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     done = subprocess.run(argv, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-25:])
         raise CommandError(f"{' '.join(argv[:6])} … ended with status {done.returncode}:\n{tail}")
-    return Cost(seconds, done.stdout, done.stderr)
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    return Cost(seconds, done.stdout, done.stderr, user, system)
 
 
 def run_watched(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Cost, Memory]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -15,10 +16,12 @@ from bench.measure import Cost, Memory, run, run_watched
 from builder.cache import Cache
 from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE, LockedPlatform, read_lock
 
-__all__ = ["ROOT", "Project"]
+__all__ = ["ROOT", "Project", "change_code", "write_tree"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _INPUTS = ("requirements.in", "constraints.txt")
+_VERSIONS = itertools.count(1)
+_CHANGES = itertools.count(1)
 
 
 @dataclass
@@ -32,22 +35,48 @@ class Project:
     version: str = "1.0.0"
     bytecode: bool = True
     files: tuple[str, ...] = ()
+    model: str | None = None
+    repository: str | None = None
+    shared: tuple[str, ...] = ()
     _kept: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        python = {"requirements": ["requirements.in"], "constraints": ["constraints.txt"]}
-        lines = [f'name = "{self.name}"', f'version = "{self.version}"', "", "[python]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in python.items()]
-        lines += [f"bytecode = {json.dumps(self.bytecode)}", "", "[image]", 'platforms = ["linux/amd64"]']
-        lines += [
-            f"files = {json.dumps(list(self.files))}",
-            'command = ["python", "-m", "score"]',
-        ]
-        (self.folder / "lockship.toml").write_text("\n".join(lines) + "\n")
+        self.describe()
         for name in _INPUTS:
             (self.folder / name).touch()
         self.environ = {**self.environ, "LOCKSHIP_CACHE": str(self.cache), "PYTHONPATH": str(ROOT)}
+
+    def describe(self) -> None:
+        """Write the project file."""
+        lines = [f'name = "{self.name}"', f'version = "{self.version}"']
+        sections: dict[str, dict[str, object]] = {
+            "python": {
+                "requirements": ["requirements.in"],
+                "constraints": ["constraints.txt"],
+                "bytecode": self.bytecode,
+            },
+            "image": {
+                "platforms": ["linux/amd64"],
+                "files": list(self.files),
+                "command": ["python", "-m", "score"],
+            },
+        }
+        if self.model:
+            sections["model"] = {"source": self.model}
+        if self.repository:
+            sections["store"] = {"repository": self.repository, "shared": list(self.shared)}
+        for title, keys in sections.items():
+            lines += ["", f"[{title}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        (self.folder / "lockship.toml").write_text("\n".join(lines) + "\n")
+
+    def release(self, repository: str | None = None, *, shared: tuple[str, ...] | None = None) -> str:
+        """A version that was never there, to be pushed to `repository` from now on; its reference."""
+        self.version = f"1.0.{next(_VERSIONS)}"
+        self.repository = repository or self.repository
+        self.shared = self.shared if shared is None else shared
+        self.describe()
+        return f"{self.repository}:{self.version}"
 
     # commands
 
@@ -96,6 +125,12 @@ class Project:
 
     # states
 
+    def elsewhere(self, folder: Path, cache: Path, *, name: str | None = None) -> Project:
+        """The same project in another folder, with another cache, as a checkout on another machine would be."""
+        found = Project(folder, cache, self.environ, name or self.name, self.version, self.bytecode, self.files)
+        found._kept.update(self._kept)
+        return found
+
     def forget_store(self) -> None:
         """As if nothing had ever been built here."""
         shutil.rmtree(self.folder / ".lockship", ignore_errors=True)
@@ -132,6 +167,13 @@ class Project:
     def _blob(self, store: Path, digest: str) -> Mapping[str, Any]:
         document: Mapping[str, Any] = json.loads((store / "blobs" / "sha256" / digest[7:]).read_bytes())
         return document
+
+
+def change_code(folder: Path) -> None:
+    """One line of the example's own code is another."""
+    path = folder / "score" / "__init__.py"
+    text = path.read_text().split("\n# change ")[0]
+    path.write_text(f"{text}\n# change {next(_CHANGES)}\n")
 
 
 def write_tree(target: Path, source: Path, names: Sequence[str]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from bench.measure import median, paired_ratio
+from bench.report_registry import registry_goals, registry_sections
 from bench.rows import Row
+from bench.tables import Goal, ratio, table, value
 
-__all__ = ["Goal", "goals", "markdown"]
+__all__ = ["goals", "markdown"]
 
 _SIDE_BY_SIDE = (
     "downloads",
@@ -22,30 +23,20 @@ _SIDE_BY_SIDE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """Something that was promised, what was measured, and whether that is enough."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool
-
-
 def goals(rows: Mapping[str, Row]) -> list[Goal]:
     """The promises that the measured rows can tell about."""
     found: list[Goal] = []
 
     def times(key: str, theirs: str, ours: str, factor: float, what: str) -> None:
         if key in rows and theirs in rows[key].samples and ours in rows[key].samples:
-            ratio = paired_ratio(rows[key].samples[theirs], rows[key].samples[ours])
-            found.append(Goal(what, f"≥ {factor:g} times faster", f"{ratio:.1f} times", ratio >= factor))
+            measured = paired_ratio(rows[key].samples[theirs], rows[key].samples[ours])
+            found.append(Goal(what, f"≥ {factor:g} times faster", f"{measured:.1f} times", measured >= factor))
 
     def below(key: str, name: str, limit: float, what: str, unit: str) -> None:
         if key in rows and name in rows[key].samples:
-            value = median(rows[key].samples[name])
-            shown = f"{value:.2f} {unit}" if unit == "s" else f"{value:.0f} {unit}"
-            found.append(Goal(what, f"< {limit:g} {unit}", shown, value < limit))
+            middle = median(rows[key].samples[name])
+            shown = f"{middle:.2f} {unit}" if unit == "s" else f"{middle:.0f} {unit}"
+            found.append(Goal(what, f"< {limit:g} {unit}", shown, middle < limit))
 
     times("cached", "uv", "lockship", 2, "downloads cached, no byte code, against docker + uv")
     times("cached", "pip", "lockship", 8, "downloads cached, no byte code, against docker + pip")
@@ -57,7 +48,7 @@ def goals(rows: Mapping[str, Row]) -> list[Goal]:
         for name in rows["memory"].samples:
             below("memory", name, 300, f"peak memory: {name}", "MB")
     times("import", "uv+bytecode", "lockship+bytecode", 0.97, "import in the container, with byte code: not slower")
-    return found
+    return found + registry_goals(rows)
 
 
 def markdown(rows: Sequence[Row], facts: Mapping[str, str]) -> str:
@@ -67,6 +58,7 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, str]) -> str:
     parts.append(_side_by_side([found[key] for key in _SIDE_BY_SIDE if key in found]))
     if loaded := [found[key] for key in ("engine", "engine-bump") if key in found]:
         parts.append(_loaded(loaded, found))
+    parts += registry_sections(found)
     if "growth" in found:
         parts.append(_growth(found["growth"]))
     if "memory" in found:
@@ -101,12 +93,12 @@ How equal conditions were made:
 
 
 def _facts(facts: Mapping[str, str]) -> str:
-    return _table(("fact", ""), [(key, value) for key, value in facts.items()])
+    return table(("fact", ""), [(key, value) for key, value in facts.items()])
 
 
 def _goals(found: Iterable[Goal]) -> str:
     rows = [(goal.what, goal.wanted, goal.found, "yes" if goal.met else "**no**") for goal in found]
-    return "## Goals\n\n" + _table(("", "wanted", "measured", "met"), rows) if rows else ""
+    return "## Goals\n\n" + table(("", "wanted", "measured", "met"), rows) if rows else ""
 
 
 def _side_by_side(rows: Sequence[Row]) -> str:
@@ -117,12 +109,12 @@ def _side_by_side(rows: Sequence[Row]) -> str:
         for bytecode in (False, True):
             suffix = "+bytecode" if bytecode else ""
             ours, *theirs = (row.samples[f"{tool}{suffix}"] for tool in ("lockship", "uv", "pip"))
-            cells = [_value(one, row.unit) for one in (ours, *theirs)]
-            ratios = [_ratio(one, ours) for one in theirs]
+            cells = [value(one, row.unit) for one in (ours, *theirs)]
+            ratios = [ratio(one, ours) for one in theirs]
             title = f"{row.title} ({row.note})" if row.note and row.key == "bump" else row.title
             lines.append((title, "yes" if bytecode else "no", *cells, *ratios))
     head = ("", "byte code", "lockship", "docker + uv", "docker + pip", "uv ÷ lockship", "pip ÷ lockship")
-    return "## Side by side\n\n" + _table(head, lines)
+    return "## Side by side\n\n" + table(head, lines)
 
 
 def _loaded(rows: Sequence[Row], found: Mapping[str, Row]) -> str:
@@ -132,16 +124,14 @@ def _loaded(rows: Sequence[Row], found: Mapping[str, Row]) -> str:
         for suffix in ("", "+bytecode"):
             theirs = other.samples.get(f"uv{suffix}") if other else None
             ours = row.samples[f"lockship{suffix}"]
-            lines.append(
-                (row.title, "yes" if suffix else "no", _value(ours, "s"), _value(theirs, "s") if theirs else "")
-            )
+            lines.append((row.title, "yes" if suffix else "no", value(ours, "s"), value(theirs, "s") if theirs else ""))
     head = ("", "byte code", "`lockship load`", "docker + uv")
     text = (
         "## Until it can run in a local engine\n\n`lockship load` builds and streams the image into the engine, which "
         "unpacks it; `docker build` is there already when it ends. A registry or a layout store doesn't need this "
         "step.\n\n"
     )
-    return text + _table(head, lines)
+    return text + table(head, lines)
 
 
 def _growth(row: Row) -> str:
@@ -150,7 +140,7 @@ def _growth(row: Row) -> str:
         cells = [str(size["packages"]), f"{size['megabytes']:.1f} MB"]
         for suffix in ("", "+bytecode"):
             ours, theirs = (row.samples[f"{tool}{suffix} {size['packages']}"] for tool in ("lockship", "uv"))
-            cells += [_value(ours, "s"), _value(theirs, "s"), _ratio(theirs, ours)]
+            cells += [value(ours, "s"), value(theirs, "s"), ratio(theirs, ours)]
         lines.append(tuple(cells))
     head = (
         "packages",
@@ -162,7 +152,7 @@ def _growth(row: Row) -> str:
         "docker + uv, byte code",
         "ratio",
     )
-    return f"## How it grows\n\nEnvironment from cached downloads. {row.note}\n\n" + _table(head, lines)
+    return f"## How it grows\n\nEnvironment from cached downloads. {row.note}\n\n" + table(head, lines)
 
 
 def _memory(row: Row) -> str:
@@ -172,27 +162,9 @@ def _memory(row: Row) -> str:
         cells = (f"{median(samples):.0f} MB", f"{extra['rss']:.0f} MB", f"{extra['largest']:.0f} MB")
         lines.append((name, *cells, f"{extra['seconds']:.1f} s"))
     head = ("", "peak of all processes", "shared pages counted in each", "largest process", "took, while watched")
-    return f"## Memory\n\n{row.note}\n\n" + _table(head, lines)
+    return f"## Memory\n\n{row.note}\n\n" + table(head, lines)
 
 
 def _startup(row: Row) -> str:
-    lines = [(f"`{name}`", _value(samples, "s")) for name, samples in row.samples.items()]
-    return "## Nothing to do\n\n" + _table(("whole process", ""), lines)
-
-
-def _value(samples: Sequence[float], unit: str) -> str:
-    value = median(samples)
-    if unit == "MB":
-        return f"{value:.1f} MB"
-    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
-
-
-def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> str:
-    ratio = paired_ratio(theirs, ours)
-    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines)
+    lines = [(f"`{name}`", value(samples, "s")) for name, samples in row.samples.items()]
+    return "## Nothing to do\n\n" + table(("whole process", ""), lines)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.contexts import Context
-from bench.project import Project
+from bench.project import Project, change_code
 from bench.sides import ALL, LOCKSHIP, Side
 from bench.stage import Stage, say
 
@@ -19,7 +19,6 @@ _IMPORT = (
     "import sys, time; start = time.perf_counter(); import {heavy}; "
     "print(time.perf_counter() - start); assert sys.version_info >= (3, 11)"
 )
-_CHANGES = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +135,7 @@ def nothing_changed(stage: Stage) -> list[Row]:
 
 def code_changed(stage: Stage) -> list[Row]:
     """One line of the project's own code is another."""
-
-    def change(folder: Any) -> None:
-        path = folder / "score" / "__init__.py"
-        text = path.read_text().split("\n# change ")[0]
-        path.write_text(f"{text}\n# change {next(_CHANGES)}\n")
-
-    return [Row("code-changed", "code changed", "s", stage.interleaved(_built(stage, change)))]
+    return [Row("code-changed", "code changed", "s", stage.interleaved(_built(stage, change_code)))]
 
 
 def _built(stage: Stage, change: Callable[[Any], None]) -> dict[str, Callable[[], float]]:
@@ -327,6 +320,55 @@ def growth(stage: Stage) -> list[Row]:
     return growth_rows(stage)
 
 
+def push_first(stage: Stage) -> list[Row]:
+    """A built image into an empty registry."""
+    from bench.releases import first
+
+    return [first(stage)]
+
+
+def push_bump(stage: Stage) -> list[Row]:
+    """One small dependency bumped: build and push."""
+    from bench.releases import bumped
+
+    return [bumped(stage)]
+
+
+def push_code(stage: Stage) -> list[Row]:
+    """Other code, from runners that start with nothing."""
+    from bench.releases import code
+
+    return [code(stage)]
+
+
+def push_second(stage: Stage) -> list[Row]:
+    """A second project with the same packages."""
+    from bench.releases import neighbour
+
+    return [neighbour(stage)]
+
+
+def arrival(stage: Stage) -> list[Row]:
+    """One changed dependency on its way into an engine."""
+    from bench.arrival import arrival_row
+
+    return [arrival_row(stage)]
+
+
+def model(stage: Stage) -> list[Row]:
+    """A model of 2 GB."""
+    from bench.throughput import model_rows
+
+    return model_rows(stage)
+
+
+def questions(stage: Stage) -> list[Row]:
+    """Whether many blobs are there."""
+    from bench.throughput import questions_row
+
+    return [questions_row(stage)]
+
+
 ROWS: Mapping[str, Callable[[Stage], list[Row]]] = {
     "downloads": downloads,
     "cached": cached,
@@ -339,4 +381,11 @@ ROWS: Mapping[str, Callable[[Stage], list[Row]]] = {
     "memory": memory,
     "growth": growth,
     "startup": startup,
+    "push-first": push_first,
+    "push-bump": push_bump,
+    "push-code": push_code,
+    "push-second": push_second,
+    "arrival": arrival,
+    "model": model,
+    "questions": questions,
 }
