@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from builder.cli.bundles import imports
 from builder.cli.exports import export
@@ -35,21 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["app", "invoke", "main"]
 
 
-class _InterruptError(Exception):
-    """Ctrl-C, which typer would swallow without a word."""
-
-
-class _Group(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise _InterruptError from error
-
-
 app = typer.Typer(
     name="lockship",
-    cls=_Group,
     help="Lock a data-science project, ship it as a reproducible image, roll it back.",
     no_args_is_help=True,
     add_completion=False,
@@ -68,7 +54,9 @@ def main() -> NoReturn:
     """Run the command line; never returns."""
     _ready_streams()
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(invoke(sys.argv[1:]))
+    code = invoke(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done and told: Ctrl-C ends us without a traceback
+    sys.exit(code)
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -112,12 +100,15 @@ def _invoke(arguments: list[str], terminal: Terminal) -> int:
     from builder.cli.terminal import OutputError
 
     try:
-        result = app(arguments, standalone_mode=False, obj=None)
+        # as typer would call it, but for what it does with Ctrl-C: it ends without a word
+        command = typer.main.get_command(app)
+        with command.make_context("lockship", arguments) as parsed:
+            result = command.invoke(parsed)
     except OutputError:
         raise
     except LockshipError as error:
         return terminal.fail(error)
-    except (_InterruptError, KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return terminal.interrupted()
     except typer.Exit as stop:
         return stop.exit_code
