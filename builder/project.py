@@ -161,9 +161,13 @@ class Source(_Section):
 
 
 class Image(_Section):
-    """`[image]`: the base, the OS packages, the code and how it starts."""
+    """`[image]`: the base, the OS packages, the code and how it starts.
+
+    `runtime` says which of the locked packages get in: all (``python``), or what runs ONNX models (``onnx``).
+    """
 
     base: str = "debian:bookworm"
+    runtime: Literal["python", "onnx"] = "python"
     packages: tuple[DebianName, ...] = ()
     platforms: tuple[PlatformField, ...] = Field(default=(Platform("linux", "amd64"),), min_length=1)
     files: tuple[Annotated[FileMapping, BeforeValidator(_file)], ...] = ()
@@ -333,4 +337,6 @@ def project_inputs(project: Project) -> Mapping[str, Any]:
         inputs[f"[image] {key}"] = image[key]
     inputs["[image] packages"] = sorted(project.image.packages)
     inputs["[image] platforms"] = sorted(str(platform) for platform in project.image.platforms)
+    if project.image.runtime != "python":  # locks from before there was a choice still fit
+        inputs["[image] runtime"] = project.image.runtime
     return inputs

@@ -26,6 +26,7 @@ from builder.lock.file import (
     read_lock,
 )
 from builder.lock.pins import Artifact, Target
+from builder.lock.runtime import needed_at_runtime
 from builder.pipeline.checking import fingerprints, refuse_moved
 from builder.pipeline.context import Context
 from builder.pipeline.fetching import fetch_missing_debs
@@ -235,8 +236,9 @@ def _lock_python(
         environ=context.environ,
         progress=context.progress,
     )
+    pins = {platform: needed_at_runtime(pins, project) for platform, pins in resolution.by_platform.items()}
     wheels = lock_wheels(
-        resolution,
+        replace(resolution, by_platform=pins),
         targets,
         project=project,
         indexes=chosen,

@@ -365,3 +365,26 @@ def test_what_the_lock_before_says_of_a_layer_holds(here: World) -> None:
     second = lock(project, here.context).lock
     assert set(first.platforms[0].layers) < set(second.platforms[0].layers)
     assert [layer.title for layer in build(project, here.context).written] == ["beta 1.0"]
+
+
+def test_an_image_that_only_runs_models_gets_what_they_need(here: World) -> None:
+    """requirements.lock stays whole: it is where the original model is at home."""
+    here.wheel("numpy")
+    here.wheel("flatbuffers")
+    here.wheel("onnxruntime", requires=["numpy", "flatbuffers"])
+    here.wheel("training", requires=["numpy"])
+    here.project("onnxruntime\ntraining\n")
+    assert here.run("lock").code == 0
+    assert versions(here).keys() == {"numpy", "flatbuffers", "onnxruntime", "training"}
+    here.project("onnxruntime\ntraining\n", image='runtime = "onnx"')
+    stale = here.run("lock", "--check")
+    assert stale.code == 3
+    assert "[image] runtime" in stale.err
+    assert here.run("lock").code == 0
+    assert versions(here).keys() == {"numpy", "flatbuffers", "onnxruntime"}
+    assert "training==1.0" in (here.root / "requirements.lock").read_text()
+    assert here.run("build").code == 0
+    here.project("training\n", image='runtime = "onnx"')
+    refused = here.run("lock")
+    assert refused.code == 2
+    assert "onnxruntime" in refused.err
