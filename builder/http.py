@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["RETRIED", "hopeless", "open_client", "retry_after"]
+__all__ = ["RETRIED", "USER_AGENT", "hopeless", "open_client", "retry_after"]
+
+USER_AGENT: Final = "lockship"
 
 # Answers after which the same request may succeed.
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -74,7 +76,7 @@ def open_client(network: Network, *, connections: int = 16) -> httpx.Client:
         mounts=mounts,
         timeout=network.timeout,
         trust_env=False,
-        headers={"User-Agent": "lockship"},
+        headers={"User-Agent": USER_AGENT},
     )
 
 

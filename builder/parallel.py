@@ -69,7 +69,8 @@ class Stop:
 def each(items: Sequence[T], work: Callable[[T], R], stop: Stop, *, threads: int = THREADS) -> list[R]:
     """``[work(item) for item in items]``, `threads` at a time.
 
-    The first exception ends the others through `stop` and is raised when they have cleaned up.
+    The first exception ends the others through `stop` and is raised when they have cleaned up. Raises StoppedError
+    when somebody else set `stop` before all was done.
     """
     if not items:
         return []
@@ -120,4 +121,6 @@ def each(items: Sequence[T], work: Callable[[T], R], stop: Stop, *, threads: int
             over.wait(_PATIENCE)
     if failures:
         raise failures[0]
+    if len(results) < len(items):
+        raise StoppedError
     return [results[number] for number in range(len(items))]

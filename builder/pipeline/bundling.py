@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from builder.content import Descriptor, Digest, Platform
 from builder.errors import StoreError, UsageError, VerificationError
-from builder.files import atomic_write, read_chunks
+from builder.files import atomic_write, named_output, read_chunks
 from builder.layers import tar
 from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE
 from builder.lock.pins import Artifact
@@ -47,17 +47,19 @@ def export_bundle(
     *,
     artifacts: bool = True,
 ) -> Bundled:
-    """Write the project's release, built if need be, and all it is made from into `file` (or ``NAME-VERSION.tar``).
+    """Write the project's release, built if need be, and all it is made from into `file`.
 
-    Without `artifacts` it holds what deploying needs, not what building needs. The same inputs give the same file;
-    one that is there is replaced, all or nothing. What the cache lacks is fetched first.
+    Without one it goes to ``NAME-VERSION.tar`` in the project's `.lockship`, where neither git nor ``files = ["."]``
+    takes it for a part of the project. Without `artifacts` it holds what deploying needs, not what building needs.
+    The same inputs give the same file; one that is there is replaced, all or nothing. What the cache lacks is fetched
+    first.
     """
     prepared = prepare(project, context, platforms)
     plan = prepared.plan
-    file = Path(f"{project.name}-{plan.facts.version}.tar") if file is None else file
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder", hint="name a file with -o")
     store = open_store(project)
+    if file == Path("-"):
+        raise UsageError("a bundle is not written to standard output", hint="name a file with -o")
+    file = named_output(file or store.root.parent / f"{project.name}-{plan.facts.version}.tar", "-o")
     build_prepared(prepared, context, store)
     wanted = [image.platform for image in plan.images]
     sources = fetch_all(project, prepared.lock, wanted, context) if artifacts else ()
@@ -69,7 +71,21 @@ def export_bundle(
                 output.write(chunk, opened)
     except OSError as error:
         raise StoreError(f"cannot write {file}: {error.strerror}", hint="name another place with -o") from error
-    return Bundled(file, output.digest, output.size, bundle, prepared.warnings)
+    warnings = (*prepared.warnings, *_in_the_way(prepared, file, context))
+    return Bundled(file, output.digest, output.size, bundle, warnings)
+
+
+def _in_the_way(prepared: Prepared, file: Path, context: Context) -> tuple[str, ...]:
+    """A word about a bundle that is taken for a part of the project: by git, or because ``files`` names its folder."""
+    project, plan = prepared.project, prepared.plan
+    if not file.resolve().is_relative_to(project.root.resolve()):
+        return ()
+    if prepare(project, context, [image.platform for image in plan.images]).plan.descriptor == plan.descriptor:
+        return ()
+    return (
+        f"{file} lies among the project's files, and the next build is another image because of it: "
+        "move it away, or let .gitignore name it",
+    )
 
 
 def _announced(prepared: Prepared, store: Layout, sources: tuple[Artifact, ...]) -> tuple[Bundle, dict[str, bytes]]:
@@ -80,7 +96,7 @@ def _announced(prepared: Prepared, store: Layout, sources: tuple[Artifact, ...])
     bundle = Bundle(
         name=plan.facts.name,
         tag=plan.facts.version,
-        platforms=platforms_of(contents.root),
+        platforms=platforms_of(contents.root, store),
         root=contents.root.descriptor,
         manifests=tuple(one.descriptor for one in contents.manifests),
         blobs=tuple(sorted(contents.blobs, key=lambda one: one.digest)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from builder.content import Descriptor, Digest, Platform
@@ -25,7 +24,7 @@ class Copied:
     """What a copy left in the target: the digest and the tag (with the digest it had, if another).
 
     `fetched` blobs were transferred, in `received` bytes; `present` blobs of `present_size` bytes were there already.
-    `platforms` is empty for the image of one platform. `referrers` counts manifests that came along.
+    `platforms` is empty for what is no image. `referrers` counts manifests that came along.
     """
 
     digest: Digest
@@ -88,6 +87,7 @@ def copy_contents(
             transfer.task = task
             each(lacking, transfer.one, stop, threads=max(source.parallel, target.parallel))
     root = contents.root
+    platforms = platforms_of(root, target)
     for manifest in contents.manifests:
         target.put_manifest(manifest.descriptor, manifest.data)
     target.put_manifest(root.descriptor, root.data, tag=tag, move=move)
@@ -97,7 +97,7 @@ def copy_contents(
         digest=root.descriptor.digest,
         tag=tag,
         previous=previous if previous != root.descriptor.digest else None,
-        platforms=platforms_of(root),
+        platforms=platforms,
         fetched=len(lacking),
         received=transfer.received,
         present=len(present),
@@ -123,9 +123,10 @@ def missing(source: Store, reference: Digest | str, name: str | None = None) -> 
     where = name or "the store"
     if isinstance(reference, Digest):
         return StoreError(f"{where} has no {reference}", hint="check the digest; it may have been deleted")
-    tags: list[str] = []
-    with suppress(LockshipError):  # not everybody who may pull may list
-        tags = sorted(source.tags())
+    try:
+        tags = source.tag_names()
+    except LockshipError:  # not everybody who may pull may list
+        return StoreError(f"{where} has no tag {reference!r}", hint="check the tag; it may have been deleted")
     more = f" and {len(tags) - _SHOWN} more" if len(tags) > _SHOWN else ""
     listed = f"there: {', '.join(tags[-_SHOWN:])}{more}" if tags else "no tags are there at all"
     return StoreError(f"{where} has no tag {reference!r}", hint=listed)

@@ -49,6 +49,7 @@ def open_registry(
         push=push,
         plain_http=plain_http,
         stop=stop,
+        note=context.progress.note,
     )
 
 

@@ -8,25 +8,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
 
 from builder.content import Descriptor, Digest
-from builder.errors import LockshipError, RefusedError, StoreError, VerificationError
+from builder.errors import LockshipError, StoreError, VerificationError
 from builder.network import Network
 from builder.parallel import THREADS, Stop, each
 from builder.progress import Task
 from builder.registry.answers import Answer
 from builder.registry.auth import repository_scope
+from builder.registry.calls import Call
+from builder.registry.catalog import Catalog
 from builder.registry.download import measure, read_blob
 from builder.registry.endpoint import Endpoint
-from builder.registry.feeds import WINDOW, Feed, FileFeed, feed_of
+from builder.registry.feeds import Feed, FileFeed, feed_of
 from builder.registry.listing import list_tags, referrers_of
-from builder.registry.manifests import ACCEPTED, MAX_MANIFEST, describe, parse_manifest
-from builder.registry.received import check_received, digest_header
-from builder.registry.reference import Repository, is_tag
-from builder.registry.referrers import Fallback, is_fallback_tag
-from builder.registry.session import Call, PassingError, Session
+from builder.registry.manifests import parse_manifest
+from builder.registry.reference import Repository
+from builder.registry.referrers import is_fallback_tag
+from builder.registry.session import Session
 from builder.registry.store import Manifest
 from builder.registry.transfer import Upload, cancel, location_of
 
@@ -35,15 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Registry"]
 
-_MISSING: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
-
 
 class Registry:
     """The repository `repository`; a context manager, safe for several threads.
 
     `credential` is called when the registry asks for one. With `push` it asks for leave to push from the start, and
     `adopt` mounts. `plain_http` are the hosts that may be spoken to without TLS. `sent` counts the bytes of blobs and
-    manifests that went out, `uploaded` and `mounted` the blobs.
+    manifests that went out, `uploaded` and `mounted` the blobs. `note` is told why nothing moves when that takes long.
     """
 
     parallel = THREADS
@@ -59,19 +58,28 @@ class Registry:
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         stop: Stop | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.repository = repository
         self.stop = stop or Stop()
         self.sent = self.uploaded = self.mounted = 0
         self._push = push
         endpoint = Endpoint(repository.endpoint, (*plain_http, *network.trusted_hosts), repository.host)
-        self._session = Session(endpoint, network, credential, jitter=jitter, clock=clock, stop=self.stop)
+        self._session = Session(endpoint, network, credential, jitter=jitter, clock=clock, stop=self.stop, note=note)
         self._path = f"/v2/{repository.name}"
         self._scopes = (repository_scope(repository.name, "pull", *(["push"] if push else [])),)
         self._lock = threading.Lock()
         self._absent: set[Digest] = set()  # asked for by `adopt`, and not there
         self._opened: dict[Digest, str] = {}  # uploads that a mount began in its place
-        self._fallback = Fallback(self, lambda number: self.stop.wait(0.1 * number * max(0.0, 0.5 + jitter())))
+        self._useless: set[Repository] = set()  # mounting from there failed, and would for each layer
+        self._catalog = Catalog(
+            self._session,
+            repository,
+            self._scopes,
+            holds=self.has_blob,
+            sent=self._count,
+            wait=lambda number: self.stop.wait(0.1 * number * max(0.0, 0.5 + jitter())),
+        )
 
     def __repr__(self) -> str:
         return f"Registry({str(self.repository)!r})"
@@ -126,17 +134,18 @@ class Registry:
             return True
         if self._push:
             for source in sources:
-                if (
-                    source != self.repository
-                    and source.host == self.repository.host
-                    and self._mount(descriptor, source)
-                ):
+                if self._may_mount(source) and self._mount(descriptor, source):
                     with self._lock:
                         self.mounted += 1
                     return True
         with self._lock:
             self._absent.add(descriptor.digest)
         return False
+
+    def _may_mount(self, source: Repository) -> bool:
+        """Whether `source` is another repository of this registry, and has not failed yet."""
+        near = source.host == self.repository.host and source != self.repository
+        return near and source not in self._useless
 
     def _mount(self, descriptor: Descriptor, source: Repository) -> bool:
         """Take the blob from `source` ("Mounting a blob from another repository")."""
@@ -146,8 +155,10 @@ class Registry:
         call = Call("POST", f"{self._path}/blobs/uploads/?{query}", what, scopes, body=b"")
         try:
             answer = self._session.ask(call)
-        except StoreError:
-            return False  # not ours to read from, or mounting fails there: a shortcut that sending makes up for
+        except StoreError:  # not ours to read from, or mounting fails there: a shortcut that sending makes up for
+            with self._lock:
+                self._useless.add(source)
+            return False
         if answer.status == 201:
             return self._has(descriptor)
         if answer.status == 202:
@@ -200,8 +211,7 @@ class Registry:
 
     def _upload(self, descriptor: Descriptor, feed: Feed, task: Task | None) -> None:
         def sent(amount: int, new: int) -> None:
-            with self._lock:
-                self.sent += amount
+            self._count(amount)
             if task is not None and new:
                 task.advance(new)
 
@@ -220,114 +230,43 @@ class Registry:
         with self._lock:
             self.uploaded += 1
 
+    def _count(self, amount: int) -> None:
+        with self._lock:
+            self.sent += amount
+
     # manifests
 
     def manifest(self, reference: Digest | str) -> Manifest | None:
         """The manifest or index with this digest or tag, or None."""
-        if not isinstance(reference, Digest) and not is_tag(reference):
-            return None
-        call = self._manifest_call("GET", reference, f"read {self.repository}{_mark(reference)}", limit=MAX_MANIFEST)
-        try:
-            answer = self._session.once(call)
-        except PassingError as error:
-            # Distribution 2 answers so when it is asked for a layer as if it were a manifest
-            if error.status == 500 and isinstance(reference, Digest) and self.has_blob(reference):
-                return None
-            self._session.pause(1, error)
-            answer = self._session.ask(call)
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise self._session.failure(call, answer)
-        return check_received(f"{self.repository}{_mark(reference)}", answer, reference)
+        return self._catalog.manifest(reference)
 
     def resolve(self, tag: str) -> Digest | None:
         """What a tag names, or None."""
-        if not is_tag(tag):
-            return None
-        call = self._manifest_call("HEAD", tag, f"look for {self.repository}:{tag}")
-        answer = self._session.ask(call)
-        if answer.status == 404:
-            return None
-        if answer.status == 200 and (digest := digest_header(answer)) is not None:
-            return digest
-        if answer.status not in (200, 405):
-            raise self._session.failure(call, answer)
-        found = self.manifest(tag)
-        return None if found is None else found.descriptor.digest
+        return self._catalog.resolve(tag)
 
     def has_manifest(self, digest: Digest) -> bool:
         """Whether the manifest is there."""
-        call = self._manifest_call("HEAD", digest, f"look for {digest}")
-        answer = self._session.ask(call)
-        if answer.status not in (200, 404):
-            raise self._session.failure(call, answer)
-        return answer.status == 200
+        return self._catalog.has_manifest(digest)
 
     def put_manifest(self, descriptor: Descriptor, data: bytes, *, tag: str | None = None, move: bool = False) -> None:
         """Store a manifest or index, after everything it names; see `Store.put_manifest`."""
-        if tag is not None and not is_tag(tag):
-            raise StoreError(f"not a tag: {tag[:140]!r}", hint="letters, digits and . _ -, at most 128")
-        document = parse_manifest(data)
-        if document is None:
-            raise VerificationError(f"{descriptor.digest} is not a manifest")
-        described = describe(document, data)
-        if (described.digest, described.size) != (descriptor.digest, descriptor.size):
-            raise VerificationError(f"expected {descriptor.digest} ({descriptor.size:,} bytes), got {described.digest}")
-        if len(data) > MAX_MANIFEST:
-            raise StoreError(f"a manifest of {len(data):,} bytes: registries take {MAX_MANIFEST:,} at most")
-        before = self.resolve(tag) if tag is not None else None
-        if tag is not None and before is not None and before != described.digest and not move:
-            raise _taken(tag, before, described.digest)
-        subject = document.get("subject")
-        if before == described.digest and subject is None:
-            return
-        answer = self.put(tag or described.digest, described.media_type, data)
-        if subject is not None and "oci-subject" not in answer.headers:
-            self._fallback.add(Digest(subject["digest"]), described)
-        if tag is not None and not move:
-            self._require_ours(tag, described.digest)
-
-    def _require_ours(self, tag: str, digest: Digest) -> None:
-        """Raise RefusedError when somebody else has set the tag at the same moment, and later."""
-        after = self.resolve(tag)
-        if after is None:
-            raise StoreError(f"{self.repository}: the tag {tag!r} is gone right after it was set", hint="push again")
-        if after != digest:
-            raise _taken(tag, after, digest)
-
-    def put(self, reference: str, media_type: str, data: bytes) -> Answer:
-        """Store a manifest under a tag or digest, as it is; the registry's answer."""
-        what = f"store {self.repository}{_mark(reference)}"
-        call = self._manifest_call("PUT", reference, what, media_type=media_type, body=data)
-        answer = self._session.ask(call)
-        with self._lock:
-            self.sent += len(data)
-        if answer.status in (200, 201, 202):
-            digest = digest_header(answer)
-            if digest is not None and digest != Digest.of(data):
-                raise VerificationError(f"{self.repository}: {Digest.of(data)} was stored as {digest}")
-            return answer
-        failure = self._session.failure(call, answer)
-        if answer.codes & _MISSING:
-            named = ", ".join(_named_digests(answer))
-            raise StoreError(
-                f"{self.repository}: a manifest names {named or 'content'}, which is not there",
-                hint="push again: what is missing is sent then",
-            ) from failure
-        raise failure
+        self._catalog.put_manifest(descriptor, data, tag=tag, move=move)
 
     def tags(self) -> dict[str, Digest]:
         """All tags that people gave; each of them is asked for."""
-        names = [name for name in list_tags(self._session, self._path, self._scopes) if not is_fallback_tag(name)]
+        names = self.tag_names()
         found = each(names, self.resolve, Stop(), threads=self.parallel)
         return {name: digest for name, digest in zip(names, found, strict=True) if digest is not None}
+
+    def tag_names(self) -> list[str]:
+        """The names of all tags that people gave, sorted."""
+        return [name for name in list_tags(self._session, self._path, self._scopes) if not is_fallback_tag(name)]
 
     def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
         """Descriptors of the manifests whose subject is `subject`, by digest."""
         found = referrers_of(self._session, self._path, self._scopes, subject)
         if found is None:
-            found = self._fallback.list(subject)
+            found = self._catalog.fallback.list(subject)
         unique = {descriptor.digest: descriptor for descriptor in found}
         return tuple(unique[digest] for digest in sorted(unique))
 
@@ -338,7 +277,7 @@ class Registry:
         if not gone:
             self._delete(self._blob(digest), digest)
         elif subject is not None and referrers_of(self._session, self._path, self._scopes, subject) is None:
-            self._fallback.remove(subject, digest)
+            self._catalog.fallback.remove(subject, digest)
 
     def _subject_of(self, digest: Digest) -> Digest | None:
         with suppress(LockshipError):  # a damaged manifest must be possible to delete, too
@@ -364,34 +303,3 @@ class Registry:
 
     def _blob(self, digest: Digest) -> str:
         return f"{self._path}/blobs/{digest}"
-
-    def _manifest_call(
-        self,
-        method: str,
-        reference: str,
-        what: str,
-        *,
-        media_type: str | None = None,
-        body: bytes | None = None,
-        limit: int = WINDOW,
-    ) -> Call:
-        headers = {"Content-Type": media_type} if media_type else {"Accept": ", ".join(ACCEPTED)}
-        return Call(method, f"{self._path}/manifests/{reference}", what, self._scopes, headers, body, limit=limit)
-
-
-def _mark(reference: str) -> str:
-    return f"@{reference}" if isinstance(reference, Digest) else f":{reference}"
-
-
-def _taken(tag: str, found: Digest, wanted: Digest) -> RefusedError:
-    return RefusedError(
-        f"{tag!r} is taken: it is {found}, not {wanted}",
-        hint="a version never changes; give this one a version of its own",
-    )
-
-
-def _named_digests(answer: Answer) -> list[str]:
-    """The digests that the registry names in its refusal."""
-    import re
-
-    return sorted({found for error in answer.errors for found in re.findall(r"sha256:[0-9a-f]{64}", str(error))})

@@ -64,9 +64,28 @@ def contents_of(
     return Contents(root, others, tuple(walk.blobs.values()), frozenset(walk.foreign), frozenset(walk.referrers))
 
 
-def platforms_of(manifest: Manifest) -> tuple[str, ...]:
-    """The platforms of an index, as ``linux/amd64``; nothing for the manifest of one image."""
-    return tuple(images_of(json.loads(manifest.data)))
+def platforms_of(manifest: Manifest, store: Store) -> tuple[str, ...]:
+    """The platforms of an index, or of an image by its configuration in `store`, as ``linux/amd64``.
+
+    Nothing for what is no image. Raises StoreError when the configuration is not there.
+    """
+    document = json.loads(manifest.data)
+    if "manifests" in document:
+        return tuple(images_of(document))
+    said = _platform_of(store, manifest, document)
+    return () if said is None else (said,)
+
+
+def _platform_of(store: Store, manifest: Manifest, document: dict[str, Any]) -> str | None:
+    """What the configuration of one image says; None where it isn't one of an image."""
+    config = document.get("config")
+    if config is None or config["size"] > MAX_CONFIG:
+        return None
+    try:
+        said = json.loads(read_config(store, config, manifest.descriptor.digest))
+        return f"{said['os']}/{said['architecture']}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class _Walk:
@@ -96,15 +115,8 @@ class _Walk:
         )
 
     def _require_platform(self, found: Manifest, document: dict[str, Any], platform: Platform) -> None:
-        config = document.get("config")
-        if config is None or config["size"] > MAX_CONFIG:
-            return
-        try:
-            said = json.loads(read_config(self._store, config, found.descriptor.digest))
-            theirs = f"{said['os']}/{said['architecture']}"
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return  # not an image
-        if theirs != str(platform):
+        theirs = _platform_of(self._store, found, document)
+        if theirs is not None and theirs != str(platform):
             raise UsageError(
                 f"{found.descriptor.digest} is for {theirs}, not for {platform}", hint="leave --platform out to take it"
             )

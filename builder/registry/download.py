@@ -11,7 +11,8 @@ from builder.content import Digest
 from builder.errors import StoreError, VerificationError
 from builder.http import retry_after
 from builder.registry.answers import Answer
-from builder.registry.session import Call, PassingError, Session
+from builder.registry.calls import Call, PassingError
+from builder.registry.session import Session
 from builder.registry.tokens import Scopes
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ class Layout:
 
     def write_blob(self, descriptor: Descriptor, chunks: Iterable[bytes], *, task: Task | None = None) -> None:
         """Store a blob; a no-op when it is there. Raises VerificationError when the bytes are others."""
-        if self.has_blob(descriptor.digest):
+        if self._there(descriptor, task):
             return
         state = hashlib.sha256()
         size = 0
@@ -132,7 +132,7 @@ class Layout:
         A file that nobody may write to is linked, any other copied (sharing its blocks where the file system can):
         a link to a file that is edited later would change the store.
         """
-        if self.has_blob(descriptor.digest):
+        if self._there(descriptor, task):
             return
         try:
             status = path.stat()
@@ -148,6 +148,12 @@ class Layout:
             self.write_blob(descriptor, read_chunks(path), task=task)
         elif task is not None:
             task.advance(descriptor.size)
+
+    def _there(self, descriptor: Descriptor, task: Task | None) -> bool:
+        there = self.has_blob(descriptor.digest)
+        if there and task is not None:
+            task.advance(descriptor.size)
+        return there
 
     def _link(self, path: Path, digest: Digest) -> bool:
         try:
@@ -234,6 +240,10 @@ class Layout:
     def tags(self) -> dict[str, Digest]:
         """All tags."""
         return {tag: Digest(entry["digest"]) for entry in self._entries() if (tag := _tag_of(entry)) is not None}
+
+    def tag_names(self) -> list[str]:
+        """The names of all tags, sorted."""
+        return sorted(self.tags())
 
     def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
         """Descriptors of the manifests whose subject is `subject`, by digest."""

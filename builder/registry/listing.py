@@ -9,11 +9,12 @@ from typing import Final
 from builder.content import MEDIA_INDEX, Descriptor, Digest
 from builder.errors import StoreError
 from builder.registry.answers import Answer
+from builder.registry.calls import Call
 from builder.registry.endpoint import link_target
 from builder.registry.manifests import to_descriptor
 from builder.registry.reference import is_tag
 from builder.registry.referrers import read_entries
-from builder.registry.session import Call, Session
+from builder.registry.session import Session
 from builder.registry.tokens import Scopes
 
 __all__ = ["list_tags", "referrers_of"]

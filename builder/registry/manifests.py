@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -49,6 +50,8 @@ def parse_manifest(data: bytes) -> dict[str, Any] | None:
         return None
     if not all(isinstance(document.get(key, ""), str) for key in ("mediaType", "artifactType")):
         return None
+    if not re.fullmatch(r"[\x21-\x7e]*", document.get("mediaType", "")):
+        return None  # it is said in headers, too
     return document
 
 

@@ -21,9 +21,10 @@ from builder.errors import StoreError
 from builder.network import Network, host_of, is_exempt
 from builder.registry.answers import plain_text
 from builder.registry.auth import Challenge, choose_challenge, parse_challenges, repository_scope
+from builder.registry.calls import Call
 from builder.registry.manifests import ACCEPTED, MAX_MANIFEST, parse_manifest
 from builder.registry.reference import is_tag
-from builder.registry.session import Call, Session
+from builder.registry.session import Session
 from builder.registry.transfer import location_of
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from builder.content import Digest
 from builder.errors import LockshipError, UsageError
@@ -76,7 +77,7 @@ def full_name(name: str) -> str:
 def parse_repository(text: str) -> Repository:
     """``registry.example.com/ml/churn``, or docker's short forms; raises UsageError for anything else."""
     host, _, name = full_name(text).partition("/")
-    if not _HOST.fullmatch(host) or not _NAME.fullmatch(name) or len(text) > _LONGEST:
+    if not _is_host(host) or not _NAME.fullmatch(name) or len(text) > _LONGEST:
         raise UsageError(f"not a repository: {_shown(text)}", hint=_explained(text))
     if host.lower() in _HUB_ALIASES:
         return Repository(_HUB, name if "/" in name else f"library/{name}")
@@ -106,6 +107,15 @@ def parse_reference(text: str) -> Reference:
     return Reference(repository, tag or (None if pinned else "latest"), pinned)
 
 
+def _is_host(text: str) -> bool:
+    if not _HOST.fullmatch(text):
+        return False
+    try:
+        return urlsplit(f"//{text}").port != 0
+    except ValueError:  # a port that is too high, a bracket with no address in it
+        return False
+
+
 def _shown(text: str) -> str:
     """`text` for a message, without what may be a login."""
     before, at, after = text.rpartition("@")
@@ -119,6 +129,9 @@ def _explained(text: str) -> str:
         return _NO_LOGIN
     if "://" in text:
         return f"leave out {text.partition('://')[0]}://, as in registry.example.com/ml/churn"
+    host = full_name(text).partition("/")[0]
+    if _HOST.fullmatch(host) and not _is_host(host):
+        return f"{host} is no host: a port is a number from 1 to 65535, in brackets is an IPv6 address"
     if text != text.lower():
         return "a repository's name has no capital letters, as in registry.example.com/ml/churn"
     return "write HOST/NAME, as in registry.example.com/ml/churn"

@@ -5,73 +5,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 from urllib.parse import urljoin
 
-from builder.errors import LockshipError, StoreError
-from builder.http import RETRIED, hopeless, open_client, retry_after
+from builder.errors import StoreError
+from builder.http import RETRIED, USER_AGENT, hopeless, open_client, retry_after
 from builder.network import Network, host_of, origin
 from builder.parallel import Stop
 from builder.registry.answers import Answer, plain_text
 from builder.registry.auth import TokenRequest
+from builder.registry.calls import SMALL, Body, Call, PassingError
 from builder.registry.endpoint import Endpoint
-from builder.registry.tokens import Authorizer, DeniedError, Scopes
+from builder.registry.tokens import Authorizer, DeniedError
 
 if TYPE_CHECKING:
     import httpx
 
     from builder.registry.credentials import Credential
 
-__all__ = ["Body", "Call", "PassingError", "Session"]
+__all__ = ["Session"]
 
 MAX_REDIRECTS: Final = 10
-SMALL: Final = 1 << 20  # bytes of an answer that is no content: errors, tokens
-COMMIT: Final = 300.0  # seconds that a registry may take to put a big blob together
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CONNECT: Final = 10.0  # seconds for a connection: long enough for some packets to get lost
+_LONG: Final = 2.0  # seconds of waiting that people wonder about
+_NOTE_EVERY: Final = 10.0  # seconds
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")  # in OpenSSL's words
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """`size` bytes to send; `open` gives them, anew each time it is called."""
-
-    size: int
-    open: Callable[[], Iterator[bytes | memoryview]]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request. `path` is below the registry, or a whole address; `what` completes "cannot …".
-
-    `limit` is how many bytes of an answer are held in memory; `patience` how many seconds it may take to come.
-    """
-
-    method: str
-    path: str
-    what: str
-    scopes: Scopes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Body | None = None
-    limit: int = SMALL
-    patience: float | None = None
-
-
-class PassingError(Exception):
-    """A failure that may pass: `failure` is what to raise when it doesn't, `after` what the server asked to wait.
-
-    `status` is what it answered, 0 where the connection broke.
-    """
-
-    def __init__(self, failure: LockshipError, after: float | None = None, status: int = 0) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.after = after
-        self.status = status
-
-
 class Session:
-    """A connection pool to one registry; a context manager, safe for several threads."""
+    """A connection pool to one registry; a context manager, safe for several threads.
+
+    `note` is told why nothing moves when that takes long.
+    """
 
     def __init__(
         self,
@@ -82,6 +49,7 @@ class Session:
         jitter: Callable[[], float],
         clock: Callable[[], float],
         stop: Stop,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.endpoint = endpoint
         self.stop = stop
@@ -89,6 +57,9 @@ class Session:
         # these hosts may do without TLS; where they have it, it counts
         self._network = replace(network, trusted_hosts=(), logins=(), netrc={})
         self._jitter = jitter
+        self._clock = clock
+        self._note = note
+        self._noted = -_NOTE_EVERY
         self._client: httpx.Client | None = None
         self._lock = threading.RLock()
         self._base: str | None = None if endpoint.may_be_plain else f"https://{endpoint.host}"
@@ -116,12 +87,17 @@ class Session:
 
     # whole exchanges
 
-    def ask(self, call: Call) -> Answer:
-        """The answer to `call`, whatever it is, but for those that may pass: asked again, then StoreError."""
-        tries = 0
+    def ask(self, call: Call, *, tries: int = 0) -> Answer:
+        """The answer to `call`, whatever it is, but for those that may pass: asked again, then StoreError.
+
+        `tries` is how often it was asked before.
+        """
+        return self._persist(lambda: self.once(call), tries)
+
+    def _persist(self, once: Callable[[], Answer], tries: int = 0) -> Answer:
         while True:
             try:
-                return self.once(call)
+                return once()
             except PassingError as error:
                 tries += 1
                 self.pause(tries, error)
@@ -131,7 +107,19 @@ class Session:
         if tries > self.retries:
             raise error.failure from error
         after = error.after
-        self.stop.wait(after if after is not None else min(8.0, 0.125 * 2**tries) * max(0.0, 0.5 + self._jitter()))
+        seconds = after if after is not None else min(8.0, 0.125 * 2**tries) * max(0.0, 0.5 + self._jitter())
+        if tries > 1 or seconds > _LONG:
+            self._tell(f"{error.failure.message}; asking again in {seconds:.0f} s")
+        self.stop.wait(seconds)
+
+    def _tell(self, text: str) -> None:
+        """A note now and then: of several transfers that meet the same trouble one is enough."""
+        with self._lock:
+            now = self._clock()
+            if now - self._noted < _NOTE_EVERY:
+                return
+            self._noted = now
+        self._note(text)
 
     def once(self, call: Call) -> Answer:
         """The answer to `call`, asked once; raises PassingError for failures that may pass."""
@@ -196,8 +184,7 @@ class Session:
     @contextmanager
     def _send(self, call: Call, url: str, renewed: str | None) -> Iterator[tuple[httpx.Response, str | None]]:
         """One request, no more; with its answer the Authorization that was sent."""
-        self.stop.check()
-        headers = {"Accept-Encoding": "identity", **call.headers}
+        headers = dict(call.headers)
         authorization = None
         if self._is_own(url):
             authorization = renewed if renewed is not None else self.authorizer.authorization(call.scopes)
@@ -209,16 +196,40 @@ class Session:
             content = call.body.open()
         else:
             content = call.body
+        with self._exchange(call.method, url, headers, content, call.patience) as response:
+            yield response, authorization
+
+    @contextmanager
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | Iterator[bytes | memoryview] | None = None,
+        patience: float | None = None,
+    ) -> Iterator[httpx.Response]:
+        """One request with these headers and no cookies: a push asks about each layer, so it says nothing needless."""
         import httpx
 
+        self.stop.check()
+        named = {"User-Agent": USER_AGENT}
+        if method == "GET":  # others are answered with words at most
+            named["Accept-Encoding"] = "identity"
         usual = self._network.timeout
-        patience = call.patience or usual
-        timeout = httpx.Timeout(min(usual, patience), read=patience)
-        request = self.client.build_request(call.method, url, headers=headers, content=content, timeout=timeout)  # type: ignore[arg-type]
+        soon = min(usual, patience or usual)
+        timeout = httpx.Timeout(soon, connect=min(soon, _CONNECT), read=patience or usual)
+        # not `build_request`: that adds what the client says to everybody, and the cookies that others gave it
+        request = httpx.Request(
+            method,
+            url,
+            headers={**named, **headers},
+            content=content,  # type: ignore[arg-type]
+            extensions={"timeout": timeout.as_dict()},
+        )
         response = self.client.send(request, stream=True)
         try:
             with self.stop.watching(response):
-                yield response, authorization
+                yield response
         finally:
             response.close()
 
@@ -312,9 +323,8 @@ class Session:
 
     def _greet(self, base: str) -> int:
         """See whether somebody answers at `base`, and what they want to see first; the answer's status."""
-        with self.client.stream("GET", f"{base}/v2/", headers={"Accept-Encoding": "identity"}) as response:
-            with self.stop.watching(response):
-                self._drain(response)
+        with self._exchange("GET", f"{base}/v2/", {}) as response:
+            self._drain(response)
             if response.status_code == 401:
                 self.authorizer.learn(response.headers.get_list("www-authenticate"))
             return response.status_code
@@ -327,13 +337,9 @@ class Session:
         call = Call(request.method, request.url, what, (), request.headers, request.form)
 
         def once() -> Answer:
-            self.stop.check()
             try:
-                with self.client.stream(
-                    call.method, call.path, headers=request.headers, content=request.form
-                ) as response:
-                    with self.stop.watching(response):
-                        data = self.read(call, response)
+                with self._exchange(call.method, call.path, call.headers, request.form) as response:
+                    data = self.read(call, response)
                     answer = Answer(response.status_code, response.headers, data, str(response.url))
             except httpx.TransportError as error:
                 self._explain(call, error)
@@ -342,14 +348,7 @@ class Session:
             self.check_passing(call, answer, retry_after(response))
             return answer
 
-        tries = 0
-        while True:
-            try:
-                answer = once()
-                break
-            except PassingError as error:
-                tries += 1
-                self.pause(tries, error)
+        answer = self._persist(once)
         if answer.status in _REDIRECTS:
             raise StoreError(f"{self.endpoint.host}: cannot {what}: it redirects elsewhere: refused")
         return answer

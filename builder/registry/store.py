@@ -76,6 +76,9 @@ class Store(Protocol):
     def tags(self) -> dict[str, Digest]:
         """All tags. A registry is asked for each of them: `resolve` is for one."""
 
+    def tag_names(self) -> list[str]:
+        """The names of all tags, sorted; a registry is asked once."""
+
     def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
         """Descriptors of the manifests whose subject is `subject` (OCI distribution spec v1.1, "Listing Referrers")."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -91,9 +92,7 @@ class Authorizer:
         """The header for a request that needs `scopes`; None while the registry hasn't asked for any."""
         with self._lock:
             if self._challenge is None:
-                credential = self.credential
-                token = credential.registry_token if credential is not None else ""
-                return f"Bearer {token}" if token else None
+                return None
             return self._answer(self._challenge, scopes, None)
 
     def renew(self, headers: Sequence[str], scopes: Scopes, refused: str | None) -> str | None:
@@ -107,15 +106,26 @@ class Authorizer:
 
     def _answer(self, challenge: Challenge, scopes: Scopes, refused: str | None) -> str | None:
         credential = self.credential
-        if credential is not None and credential.registry_token:
-            header = f"Bearer {credential.registry_token}"
-        elif challenge.scheme == "basic":
+        header = self._given(credential)
+        if header is None and challenge.scheme == "basic":
             if credential is None or not credential.password:
                 return None
             header = basic_authorization(credential.username, credential.password)
-        else:
+        elif header is None:
             return self._bearer(challenge, scopes, refused)
         return None if header == refused else header
+
+    def _given(self, credential: Credential | None) -> str | None:
+        """The header for a registry token; raises StoreError for one that no header can carry, without showing it."""
+        if credential is None or not credential.registry_token:
+            return None
+        if not re.fullmatch(r"[\x21-\x7e]+", credential.registry_token):
+            raise StoreError(
+                f"the token for {self._endpoint.host} from {credential.source} cannot be one: there are blanks, line "
+                "breaks or special characters in it",
+                hint="was it copied with the end of its line?",
+            )
+        return f"Bearer {credential.registry_token}"
 
     def _bearer(self, challenge: Challenge, scopes: Scopes, refused: str | None) -> str:
         token = self._tokens.get(scopes)
@@ -152,7 +162,8 @@ class Authorizer:
         if credential is not None:
             return f"the credentials come from {credential.source}: are they still good{f', and {may}' if may else ''}?"
         name = self._endpoint.title or self._endpoint.host
+        # with the host, because this may be the registry of a base image, and the variables another's
         return (
-            f"no credentials were found for {name}: docker login {name}, "
-            "or set LOCKSHIP_REGISTRY_USERNAME and LOCKSHIP_REGISTRY_PASSWORD"
+            f"no credentials were found for {name}: docker login {name}, or set LOCKSHIP_REGISTRY={name} "
+            "with LOCKSHIP_REGISTRY_USERNAME and LOCKSHIP_REGISTRY_PASSWORD"
         )

@@ -15,8 +15,9 @@ from builder.content import Descriptor
 from builder.errors import LockshipError, StoreError, VerificationError
 from builder.parallel import StoppedError
 from builder.registry.answers import Answer
+from builder.registry.calls import COMMIT, Body, Call, PassingError
 from builder.registry.feeds import WINDOW, Feed
-from builder.registry.session import COMMIT, Body, Call, PassingError, Session
+from builder.registry.session import Session
 from builder.registry.tokens import Scopes
 
 __all__ = ["Upload", "cancel", "location_of"]

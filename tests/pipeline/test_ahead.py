@@ -123,12 +123,23 @@ def test_more_than_was_announced_is_refused(store: Watched) -> None:
         whole(ahead, digest)
 
 
-def test_leaving_early_ends_what_is_on_its_way(store: Watched) -> None:
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_leaving_early_ends_what_is_on_its_way(store: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = tmp_path / "early"
+    early.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(early))
+    opened = open_files()
     made = layers(store, 1000, 1000, 1000)
     stop = Stop()
     store.held = {digest: stop._event for digest, _ in made}  # held until told to stop
-    before = set(Path(tempfile.gettempdir()).iterdir())
     with Ahead(store, made, stop) as ahead:
-        next(ahead.read_blob(made[0][0]))
+        reading = ahead.read_blob(made[0][0])
+        next(reading)
+        assert open_files() > opened
+        reading.close()  # type: ignore[attr-defined]
     assert not [one for one in threading.enumerate() if one.name == "lockship-ahead"]
-    assert not [one for one in set(Path(tempfile.gettempdir()).iterdir()) - before if one.name.startswith("lockship-")]
+    assert list(early.iterdir()) == []
+    assert open_files() == opened

@@ -594,6 +594,8 @@ FAILURES = {
     ("import", "bundle", "lockship.toml"): 6,
     ("import",): 2,
     ("export", "bundle", "-o", "code"): 2,
+    ("export", "bundle", "-o", "-"): 2,
+    ("export", "bundle", "-o", "/dev/null"): 2,
     ("export", "bundle", "--platform", "windows/amd64"): 2,
     ("export", "bundle", "-o", "lockship.toml/x.tar"): 5,
 }
@@ -613,8 +615,30 @@ def test_failures_of_the_commands(ready: World) -> None:
 
 def test_the_default_name(ready: World) -> None:
     done = ready.run("export", "bundle", "--no-artifacts")
-    assert done.out == "demo-1.0.tar\n"
-    assert (ready.root / "demo-1.0.tar").is_file()
+    assert done.out == ".lockship/demo-1.0.tar\n"
+    assert (ready.root / ".lockship/demo-1.0.tar").is_file()
+    elsewhere = ready.run("export", "bundle", "--no-artifacts", "-C", "project", "--json", cwd=ready.folder)
+    assert elsewhere.json["file"] == str(ready.root / ".lockship/demo-1.0.tar")
+
+
+def test_a_bundle_is_no_change_of_the_project(ready: World) -> None:
+    """By default it lies where neither git nor ``files`` looks; where they do, the command says so."""
+    lock(ready.project("alpha\n", image='platforms = ["linux/amd64"]\nfiles = ["."]'), ready.context)
+    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "all of it")):
+        subprocess.run(["git", "-C", str(ready.root), *words], check=True)
+    first = ready.run("export", "bundle", "--no-artifacts", "--json")
+    again = ready.run("export", "bundle", "--no-artifacts", "--json")
+    assert again.json["sha256"] == first.json["sha256"]
+    assert again.json["warnings"] == first.json["warnings"] == []
+    inside = ready.run("export", "bundle", "--no-artifacts", "-o", "carried.tar", "--json")
+    assert inside.json["sha256"] == first.json["sha256"]
+    (warning,) = inside.json["warnings"]
+    assert "carried.tar lies among the project's files" in warning
+    assert ready.run("plan", "--json").json["digest"] != first.json["digest"]
+    ready.write(".gitignore", "*.tar\n")
+    ignored = ready.run("export", "bundle", "--no-artifacts", "-o", "carried.tar", "--json")
+    assert ignored.json["warnings"] == []
+    assert ready.run("plan", "--json").json["digest"] == ignored.json["digest"]
 
 
 def test_errors_are_ours(done: Bundled, tmp_path: Path) -> None:

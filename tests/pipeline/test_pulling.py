@@ -81,6 +81,7 @@ def test_one_platform(remote: Reference, context: Context, tmp_path: Path) -> No
     target = Layout(tmp_path / "store")
     done = pulled(remote, target, context, ARM64)
     assert target.tags() == {"1.0": done.copied.digest}
+    assert done.copied.platforms == ("linux/arm64",)
     assert not target.has_blob(Digest.of(b"layer amd"))
     whole(target, "1.0")
 
@@ -104,6 +105,27 @@ def test_a_tag_that_is_not_there(remote: Reference, context: Context, tmp_path: 
         pulled(Reference(remote.repository, "2.0"), target, context)
     assert caught.value.hint == "there: 1.0"
     assert not target.root.exists()
+
+
+def test_who_may_not_list_tags_is_not_told_that_there_are_none(
+    remote: Reference, context: Context, tmp_path: Path
+) -> None:
+    forbidden = proxy.matching("GET", "tags/list", proxy.answer(403))
+    with proxy.fault_proxy(remote.repository.host, forbidden) as between:
+        with pytest.raises(StoreError, match=r"has no tag '2\.0'") as caught:
+            pulled(through(between.host, Reference(remote.repository, "2.0")), Layout(tmp_path / "store"), context)
+        assert caught.value.hint == "check the tag; it may have been deleted"
+
+
+def test_what_tags_there_are_is_asked_once(remote: Reference, context: Context, tmp_path: Path) -> None:
+    for number in range(12):
+        publish(Layout(tmp_path / "pushed"), Reference(remote.repository, f"1.{number}"), context)
+    with proxy.fault_proxy(remote.repository.host) as between:
+        wanted = through(between.host, Reference(remote.repository, "2.0"))
+        with pytest.raises(StoreError, match=r"has no tag '2\.0'") as caught:
+            pulled(wanted, Layout(tmp_path / "store"), context)
+        assert (caught.value.hint or "").endswith(", 1.9 and 4 more")
+        assert len(between.log) <= 4
 
 
 def test_a_damaged_registry(remote: Reference, context: Context, registry: RegistryServer, tmp_path: Path) -> None:

@@ -186,6 +186,49 @@ def test_only_what_was_missing_is_named(registry: Registry) -> None:
     assert registry.resolve("1") is None
 
 
+def test_what_is_missing_for_a_moment_is_waited_for(registry: Registry, proxy: Proxy) -> None:
+    """Distribution says so of a blob that somebody else, who pushes the same, has linked again right now."""
+    image = small_image(registry)
+    layer = json.loads(image.data)["layers"][0]["digest"]
+    unknown = answer(400, {}, error("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", {"Digest": layer}))
+    proxy.faults = matching("PUT", "/manifests/", unknown, times=3)
+    registry.put_manifest(image.descriptor, image.data)
+    index = index_of(image)
+    unknown = answer(400, {}, error("MANIFEST_BLOB_UNKNOWN", "", {"Digest": image.descriptor.digest}))
+    proxy.faults = matching("PUT", "/manifests/", unknown, times=3)
+    registry.put_manifest(index.descriptor, index.data, tag="1")
+    assert registry.resolve("1") == index.descriptor.digest
+    proxy.clear()
+    proxy.faults = matching("PUT", "/manifests/", unknown)
+    with pytest.raises(StoreError, match="not there"):
+        registry.put_manifest(image.descriptor, image.data)
+    assert len(proxy.asked("PUT")) == 6
+
+
+@pytest.mark.slow
+def test_the_same_pushed_several_times_at_once(servers: Servers) -> None:
+    """Over and over: what is told apart here are moments."""
+    server, failures = servers("open"), list[str]()
+    for _ in range(40):
+        name, barrier = new_name(), threading.Barrier(4)
+
+        def once(name: str = name, barrier: threading.Barrier = barrier) -> None:
+            try:
+                with open_registry(server, name, jitter=lambda: 0.0) as own:  # with pauses: moments must pass
+                    own.resolve("none")  # connected
+                    barrier.wait()
+                    push(own)
+            except LockshipError as error:
+                failures.append(f"{error} {error.hint}")
+
+        threads = [threading.Thread(target=once) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
 def test_a_manifest_that_is_too_large(registry: Registry) -> None:
     layers = [blob(b"x").to_json()] * 40_000
     data = canonical_json({"schemaVersion": 2, "mediaType": MEDIA_MANIFEST, "layers": layers})

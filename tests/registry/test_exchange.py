@@ -6,6 +6,7 @@ import base64
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,16 @@ def test_tokens_for_users_and_for_anybody(tmp_path: Path) -> None:
         tokens.statuses += [503, 429]
         with open_at(server, "ml/a", LOCKSHIP_REGISTRY_USERNAME=USER, LOCKSHIP_REGISTRY_PASSWORD=PASSWORD) as store:
             assert store.resolve("1") == digest
+
+
+def test_nobody_looks_for_credentials_where_none_are_asked_for(registry: RegistryServer) -> None:
+    def broken() -> None:
+        raise StoreError("the credential helper is not installed")
+
+    repository = Repository(registry.host, f"exchange/{uuid.uuid4().hex}")
+    with Registry(repository, Network(), broken, push=True) as store:
+        digest = tag_image(store, "a")
+        assert store.resolve("1") == digest
 
 
 def test_a_registry_token_goes_to_the_registry_as_it_is(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from builder.errors import LockshipError
 from builder.network import Network
 from builder.parallel import Stop
 from builder.pipeline.copying import copy
-from builder.registry import client, feeds, transfer
+from builder.registry import feeds, transfer
 from builder.registry.client import Registry
 from builder.registry.layout import Layout
 from builder.registry.manifests import ACCEPTED
@@ -42,6 +42,7 @@ from tests.support.proxy import (
     cut,
     fault_proxy,
     garbage,
+    hung,
     location,
     matching,
     slow,
@@ -81,7 +82,7 @@ class Hasty(Stop):
 
 
 # What decides how much goes into one request.
-SIZES = [(module, "WINDOW") for module in (feeds, transfer, client)]
+SIZES = [(module, "WINDOW") for module in (feeds, transfer)]
 SIZES += [(kind, "part") for kind in (feeds.BytesFeed, feeds.ChunkFeed, feeds.FileFeed)]
 
 
@@ -320,13 +321,41 @@ def test_a_fault_that_stays(here: Here, tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_falls_silent(here: Here, tmp_path: Path) -> None:
-    """It doesn't answer in time, then it does."""
+    """It doesn't answer in time, or no longer takes or gives what it began to; then it does."""
+    silences = [(pattern, stalled(6)) for pattern in ("/v2/$", "uploads/[^?]", "manifests/1.0")]
+    silences += [("uploads/[^?]", hung("up", 6)), ("uploads/[^?]", hung("sent", 6)), ("manifests/", hung("up", 6))]
     with fault_proxy(here.server.host) as proxy:
-        for number, pattern in enumerate(("/v2/$", "uploads/[^?]", "manifests/1.0")):
-            proxy.faults = matching("GET PATCH PUT", pattern, stalled(6), times=1)
+        for number, (pattern, silence) in enumerate(silences):
+            proxy.faults = matching("GET PATCH PUT", pattern, silence, times=1)
             with here.open(proxy.host, f"faults/silent-{number}", push=True, timeout=2) as store:
                 push(store, tmp_path)
             assert pushed(here.server, f"faults/silent-{number}")
+        for number, pattern in enumerate(("manifests/1.0", "manifests/sha256:", "blobs/", Digest.of(STREAM).hex)):
+            proxy.clear()
+            proxy.faults = matching("GET", pattern, hung("down", 6), times=1)
+            layout = Layout(tmp_path / f"silent-{number}")
+            with here.open(proxy.host, "faults/silent-0", timeout=2) as store:
+                copy(store, layout, "1.0", tag="1.0", stop=store.stop)
+            assert pulled(layout)
+        # half of it was there
+        first, second = proxy.asked("GET", Digest.of(STREAM).hex)
+        assert (first.sent, second.headers["range"]) == (len(STREAM) // 2, f"bytes={len(STREAM) // 2}-")
+
+
+@pytest.mark.slow
+def test_a_server_that_no_longer_takes_anything(here: Here, tmp_path: Path) -> None:
+    """More than fits into the buffers on the way: it is sending that gets stuck."""
+    data = bytes(range(256)) * (16 << 12)  # 16 MiB
+    file = tmp_path / "large"
+    file.write_bytes(data)
+    for owner in (feeds, transfer):
+        owner.WINDOW = 8 << 20  # type: ignore[attr-defined]
+    feeds.FileFeed.part = 64 << 20
+    with fault_proxy(here.server.host, matching("PATCH", "uploads/", hung("up", 8), times=1)) as proxy:
+        with here.open(proxy.host, "faults/stuck", push=True, timeout=2) as store:
+            store.add_file(blob(data), file)
+        assert len(proxy.asked("PATCH")) == 2
+    assert here.server.blob_file(blob(data).digest).read_bytes() == data
 
 
 # A process of its own, that pushes as `push` does to the registry in its arguments.
@@ -350,7 +379,7 @@ with Registry(Repository(host, name), Network(certificate=certificate), lambda: 
 def test_a_push_that_is_killed(here: Here, tmp_path: Path) -> None:
     """With SIGKILL, at every third request, before it is passed on or after."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = 0
+    killed, known = 0, set[str]()
     with fault_proxy(here.server.host) as proxy:
 
         def start(name: str) -> subprocess.Popen[bytes]:
@@ -382,12 +411,21 @@ def test_a_push_that_is_killed(here: Here, tmp_path: Path) -> None:
             assert running[0].wait() == -signal.SIGKILL
             killed += 1
             pushed(here.server, name)
+            arrived = completed(proxy)
             proxy.faults = None
             proxy.clear()
             with here.open(proxy.host, name, push=True) as store:
                 push(store, tmp_path)
             assert pushed(here.server, name)
+            assert not completed(proxy) & arrived, "what had arrived was sent again"
+            known |= arrived
             if number == 0:
                 last = len(proxy.log)
             number += 3
     assert killed > 5
+    assert len(known) > 3
+
+
+def completed(proxy: Proxy) -> set[str]:
+    """The blobs whose uploads ended well, as far as the client was told."""
+    return {one.call.query["digest"] for one in proxy.asked("PUT", "uploads/") if one.status == 201}

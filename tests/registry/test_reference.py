@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import UsageError
+from builder.network import origin
 from builder.registry.reference import full_name, parse_reference, parse_repository
 
 DIGEST = "sha256:" + "0f" * 32
@@ -70,6 +71,9 @@ def test_the_hub_is_somewhere_else() -> None:
         ("example.com/a:", "128"),
         ("example.com/a@sha256:short", "sha256"),
         ("example.com/" + "a" * 300, "HOST/NAME"),
+        ("example.com:99999/a", "1 to 65535"),
+        ("example.com:0/a:b", "1 to 65535"),
+        ("[:::]/a", "an IPv6 address"),
     ],
 )
 def test_not_a_reference(text: str, hint: str) -> None:
@@ -86,3 +90,13 @@ def test_any_text_is_a_reference_or_refused(text: str) -> None:
     except UsageError:
         return
     assert parse_reference(str(found)) == found
+
+
+@given(st.from_regex(r"(\[[0-9a-f:]{1,12}\]|[a-z.-]{1,9}\.[a-z]{1,3})(:[0-9]{1,5})?/a", fullmatch=True))
+def test_what_is_a_host_here_is_one_in_an_address(text: str) -> None:
+    try:
+        found = parse_repository(text)
+    except UsageError as error:
+        assert error.hint
+        return
+    assert origin(f"https://{found.endpoint}")[1]

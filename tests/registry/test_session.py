@@ -165,6 +165,27 @@ def test_a_registry_token_is_sent_as_it_is(servers: Servers) -> None:
     assert len(server.tokens.asked) == before
 
 
+@pytest.mark.parametrize("token", ["very-s3cret\n", "\nvery-s3cret", "very-s3cret\r\n", "very-s3cret é", "very s3cret"])
+def test_a_token_that_no_header_can_carry_is_not_shown(token: str) -> None:
+    """As one has it that was pasted with the end of its line."""
+    seen: list[dict[str, str]] = []
+
+    def replies(method: str, path: str, sent: dict[str, str], received: bytes) -> Reply:
+        seen.append(sent)
+        return 401, {"WWW-Authenticate": 'Bearer realm="x"'}, b""
+
+    credential = Credential(registry_token=token, source="LOCKSHIP_REGISTRY_TOKEN")
+    with (
+        impostor(replies) as host,
+        client(host, credential, retries=5) as registry,
+        pytest.raises(StoreError, match="from LOCKSHIP_REGISTRY_TOKEN cannot be one") as caught,
+    ):
+        registry.manifest("1")
+    assert caught.value.exit_code == 5
+    assert "s3cret" not in f"{caught.value} {caught.value.hint} {caught.value!r} {caught.value.__cause__!r}"
+    assert all("authorization" not in one for one in seen)
+
+
 def test_deleting_asks_for_more_when_the_registry_says_so(servers: Servers) -> None:
     server = servers("token")
     assert server.tokens is not None
@@ -315,6 +336,37 @@ def test_nothing_shows_the_password(servers: Servers) -> None:
     assert PASSWORD not in repr(registry) + repr(registry.__dict__)
 
 
+def test_no_more_is_said_than_needed(servers: Servers) -> None:
+    """A push asks about each of its layers: what is said there counts as often."""
+    server, name = servers("open"), new_name()
+    with fault_proxy(server.host) as proxy, open_registry(server, name, host=proxy.host) as registry:
+        descriptor = put_blob(registry, b"x")
+        b"".join(registry.read_blob(descriptor.digest))
+        registry.resolve("1")
+        said = {(one.method, one.path.split("?")[0].split("/uploads/")[0].rpartition("/")[0]): one for one in proxy.log}
+    heads = {key: set(one.headers) for key, one in said.items()}
+    assert heads["HEAD", f"/v2/{name}/blobs"] == {"host", "user-agent"}
+    assert heads["GET", f"/v2/{name}/blobs"] == {"host", "user-agent", "accept-encoding"}
+    assert heads["HEAD", f"/v2/{name}/manifests"] == {"host", "user-agent", "accept"}
+    assert all(one.headers["accept-encoding"] == "identity" for one in said.values() if one.method == "GET")
+    assert {one.headers["user-agent"] for one in said.values()} == {"lockship"}
+
+
+def test_cookies_are_not_kept() -> None:
+    """They belong to a host, whatever its port: another server there would get them."""
+    seen: list[dict[str, str]] = []
+
+    def replies(method: str, path: str, sent: dict[str, str], received: bytes) -> Reply:
+        seen.append(sent)
+        return 404, {"Set-Cookie": "session=s3cret; Path=/"}, b""
+
+    with impostor(replies) as host, client(host) as registry:
+        registry.manifest("1")
+        registry.manifest("2")
+    assert len(seen) == 3
+    assert all("cookie" not in one for one in seen)
+
+
 # plain HTTP, TLS
 
 
@@ -378,6 +430,53 @@ def test_failures_that_pass(servers: Servers, fault: Any) -> None:
             assert not registry.has_blob(Digest.of(b"x"))
         assert len(proxy.asked("HEAD")) == 4
     assert stop.waits == [0.25, 0.5, 1.0]
+
+
+def test_manifests_are_asked_for_as_often_as_everything(servers: Servers) -> None:
+    with fault_proxy(servers("open").host, matching("GET", "/manifests/", answer(503))) as proxy:
+        with open_registry(servers("open"), new_name(), host=proxy.host) as registry, pytest.raises(StoreError):
+            registry.manifest("1")
+        assert len(proxy.asked("GET", "/manifests/")) == 6
+
+
+def test_waiting_is_told_of_once(servers: Servers) -> None:
+    server, stop, notes, now = servers("open"), Recorded(), [], [0.0]
+    faults = matching("HEAD", "/blobs/", answer(429, {"Retry-After": "30"}))
+    with (
+        fault_proxy(server.host, faults) as proxy,
+        open_registry(
+            server, new_name(), host=proxy.host, stop=stop, note=notes.append, clock=lambda: now[0]
+        ) as registry,
+    ):
+        for moment in (0.0, 5.0, 50.0):
+            now[0] = moment
+            with pytest.raises(StoreError):
+                registry.has_blob(Digest.of(b"x"))
+    assert len(notes) == 2
+    assert notes[0].startswith(f"{proxy.host}: cannot look for sha256:")
+    assert notes[0].endswith("it answered 429 Too Many Requests; asking again in 30 s")
+
+
+def test_a_short_pause_is_not_worth_a_note(servers: Servers) -> None:
+    server, notes = servers("open"), list[str]()
+    with (
+        fault_proxy(server.host, matching("HEAD", "/blobs/", answer(503), times=1)) as proxy,
+        open_registry(server, new_name(), host=proxy.host, note=notes.append) as registry,
+    ):
+        assert not registry.has_blob(Digest.of(b"x"))
+    assert notes == []
+
+
+def test_an_address_where_nobody_answers_is_given_up_soon(servers: Servers) -> None:
+    """A connection doesn't take as long as an answer may."""
+    asked: list[dict[str, float]] = []
+    with open_registry(servers("open"), new_name(), timeout=30) as registry:
+        hook = lambda request: asked.append(request.extensions["timeout"])  # noqa: E731
+        registry._session.client.event_hooks = {"request": [hook]}
+        put_blob(registry, b"x")
+    assert {one["connect"] for one in asked} == {10.0}
+    assert {one["read"] for one in asked} == {30.0, 300.0}
+    assert {one["write"] for one in asked} == {30.0}
 
 
 def test_retry_after_is_obeyed(servers: Servers) -> None:

@@ -11,6 +11,7 @@ from builder.content import MEDIA_INDEX, MEDIA_MANIFEST, Digest
 from builder.errors import RefusedError, StoreError, VerificationError
 from builder.registry.store import Store
 from tests.support.images import blob, index_of, put_blob, small_image
+from tests.support.progress import Heard
 
 ABSENT = Digest.of(b"absent")
 
@@ -37,6 +38,18 @@ def test_a_blob_that_is_there_is_not_read_again(store: Store) -> None:
         yield b""
 
     store.write_blob(descriptor, never())
+
+
+def test_what_is_there_counts_as_done(store: Store, tmp_path: Path) -> None:
+    """Or a progress bar would never get to its end."""
+    file = tmp_path / "file"
+    file.write_bytes(b"once")
+    heard = Heard()
+    for _ in range(2):
+        with heard.task("writing", 8) as task:
+            store.write_blob(blob(b"once"), [b"once"], task=task)
+            store.add_file(blob(b"once"), file, task=task)
+    assert [step.done for step in heard.steps] == [8, 8]
 
 
 def test_a_blob_that_is_not_there(store: Store) -> None:
@@ -108,6 +121,7 @@ def test_a_manifest_comes_back_by_tag_and_digest(store: Store, new_store: Callab
         assert found.descriptor.media_type == MEDIA_MANIFEST
         assert (found.descriptor.digest, found.descriptor.size) == (image.descriptor.digest, image.descriptor.size)
     assert new_store().tags() == {"1.0": image.descriptor.digest}
+    assert new_store().tag_names() == ["1.0"]
 
 
 def test_an_index_and_its_children(store: Store) -> None:
@@ -173,7 +187,15 @@ def test_a_manifest_with_a_hole_is_refused(store: Store) -> None:
 
 
 def test_what_is_no_manifest_is_refused(store: Store) -> None:
-    for data in (b"{}", b"not json", b"[]", b'{"schemaVersion":2,"layers":[{"digest":"md5:x","size":1}]}'):
+    strange = '{"schemaVersion":2,"layers":[],"mediaType":"%s"}'
+    for data in (
+        b"{}",
+        b"not json",
+        b"[]",
+        b'{"schemaVersion":2,"layers":[{"digest":"md5:x","size":1}]}',
+        (strange % "a/b\\nX-Header: c").encode(),
+        (strange % "a/bé").encode(),
+    ):
         with pytest.raises(VerificationError):
             store.put_manifest(blob(data, MEDIA_MANIFEST), data, tag="1.0")
     layer = put_blob(store, b"just a layer")
@@ -201,6 +223,7 @@ def test_referrers(store: Store, new_store: Callable[[], Store]) -> None:
     assert {entry.artifact_type for entry in found} == {"application/vnd.example.note"}
     assert {entry.annotations["about"] for entry in found} == {"x", "y", "z"}
     assert new_store().tags().keys() == {"1.0", "note"}
+    assert new_store().tag_names() == ["1.0", "note"]
 
 
 def test_a_referrer_may_come_before_its_subject(store: Store) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -530,6 +533,24 @@ def test_registries_that_do_not_mount(servers: Servers, proxy: Proxy, status: in
     assert proxy.asked("DELETE") == []
 
 
+@pytest.mark.parametrize("fault", [answer(500), answer(307, {"Location": "http://203.0.113.1/"})])
+def test_where_mounting_fails_it_is_not_tried_for_each_layer(servers: Servers, proxy: Proxy, fault: Fault) -> None:
+    server = servers("open")
+    with (
+        open_registry(server, new_name(), host=proxy.host) as broken,
+        open_registry(server, new_name(), host=proxy.host) as shared,
+        open_registry(server, new_name(), host=proxy.host) as own,
+    ):
+        made = [put_blob(shared, b"layer %d" % number) for number in range(3)]
+        sources = [broken.repository, shared.repository]
+        proxy.clear()
+        proxy.faults = matching("POST", f"from={broken.repository.name}", fault)
+        assert all(own.adopt(one, sources) for one in made)
+        names = [one.call.query.get("from") for one in proxy.asked("POST")]
+    tries = 6 if fault.status == 500 else 1
+    assert names == [broken.repository.name] * tries + [shared.repository.name] * 3
+
+
 def test_who_only_reads_does_not_mount(servers: Servers, proxy: Proxy) -> None:
     server = servers("open")
     with (
@@ -642,6 +663,55 @@ def test_half_read_is_no_error(registry: Registry, big: Descriptor) -> None:
     assert registry.has_blob(big.digest)
 
 
+# A process of its own, because what another test needed counts as well: its peak, in KiB.
+THRIFTY = """
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from builder.content import MEDIA_LAYER_GZIP, Descriptor, Digest
+from builder.network import Network
+from builder.registry.client import Registry
+from builder.registry.layout import Layout
+from builder.registry.reference import Repository
+
+host, name, file, folder = sys.argv[1:]
+
+class Stream:
+    def __iter__(self) -> Iterator[bytes]:
+        return (bytes([number]) * (1 << 20) for number in range(160))
+
+def described(digest: Digest) -> Descriptor:
+    return Descriptor(MEDIA_LAYER_GZIP, digest, 160 << 20)
+
+with Registry(Repository(host, name), Network(), lambda: None, push=True) as registry:
+    with open(file, "rb") as opened:
+        first = described(Digest.of_chunks(iter(lambda: opened.read(1 << 20), b"")))
+    second = described(Digest.of_chunks(Stream()))
+    third = described(Digest.of_chunks(bytes([n]) * (1 << 20) for n in reversed(range(160))))
+    registry.add_file(first, Path(file))
+    registry.write_blob(second, Stream())
+    registry.write_blob(third, (bytes([n]) * (1 << 20) for n in reversed(range(160))))
+    for one in (first, second, third):
+        Layout(Path(folder)).receive_blob(one, lambda start: registry.read_blob(one.digest, start))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_big_blob_is_never_in_memory(servers: Servers, tmp_path: Path) -> None:
+    """160 MiB each: a file, a stream that can be had again, one that can't, and all of them back."""
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(160 << 20)
+    arguments = [servers("open").host, new_name(), str(tmp_path / "big"), str(tmp_path / "layout")]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", THRIFTY, *arguments], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) << 10 < 110 << 20, f"{int(done.stdout):,} KiB"
+
+
 # the bytes themselves
 
 
@@ -662,6 +732,17 @@ def test_a_feed_that_can_begin_anew() -> None:
             hashlib.sha256(BIG[start:]).digest()
         )
     assert chunks.times == 4
+
+
+@pytest.mark.parametrize("data", [BIG, b""], ids=["big", "empty"])
+def test_a_stream_without_end_is_not_read_to_it(data: bytes) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield data
+        while True:
+            yield b"more"
+
+    with pytest.raises(VerificationError, match="or more"):
+        b"".join(feed_of(blob(data), chunks()).read(0, len(data)))
 
 
 def test_a_feed_of_a_list_is_a_list() -> None:

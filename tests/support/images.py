@@ -35,9 +35,13 @@ def put_blob(store: Store, data: bytes, media_type: str = MEDIA_LAYER_GZIP) -> D
 
 
 def small_image(store: Store, text: str = "a", subject: Descriptor | None = None) -> Manifest:
-    """The manifest of an image with one layer holding `text`; its blobs are in the store, it itself is not."""
+    """The manifest of an image with one layer holding `text`; its blobs are in the store, it itself is not.
+
+    It is for linux/amd64, or for linux/arm64 where `text` begins with ``arm``.
+    """
+    architecture = "arm64" if text.startswith("arm") else "amd64"
     layer = put_blob(store, f"layer {text}".encode())
-    config = put_blob(store, canonical_json({"os": "linux", "architecture": "amd64", "text": text}), MEDIA_CONFIG)
+    config = put_blob(store, canonical_json({"os": "linux", "architecture": architecture, "text": text}), MEDIA_CONFIG)
     document = {
         "schemaVersion": 2,
         "mediaType": MEDIA_MANIFEST,

@@ -34,6 +34,7 @@ __all__ = [
     "either",
     "fault_proxy",
     "garbage",
+    "hung",
     "location",
     "matching",
     "no_mounts",
@@ -95,6 +96,7 @@ class Fault:
 
     `cut` ends the connection: before anything is passed on, with half of the request's body passed on (``up``), when
     upstream has done its work but before the answer (``sent``), or in the middle of the answer's body (``down``).
+    Before that the line may be silent for `hang` seconds.
     `status`, `headers` (None drops one), `body` and `change` alter the answer; without `forward` upstream is not asked.
     `raw` is sent in place of any answer. `path` is what upstream is asked instead; `location` rewrites that header;
     `stall` and `slow` are seconds, before the answer and between pieces of its body.
@@ -111,6 +113,7 @@ class Fault:
     location: Callable[[str], str | None] | None = None
     stall: float = 0
     slow: float = 0
+    hang: float = 0
 
 
 Faults = Callable[[Call], Fault | None]
@@ -122,6 +125,11 @@ Faults = Callable[[Call], Fault | None]
 def cut(when: Cut) -> Fault:
     """The connection is closed at that moment."""
     return Fault(cut=when)
+
+
+def hung(when: Cut, seconds: float) -> Fault:
+    """From that moment nothing is taken and nothing comes; so much later the connection is closed."""
+    return Fault(cut=when, hang=seconds)
 
 
 def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"", *, forward: bool = False) -> Fault:
@@ -299,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._serve(exchange, exchange.fault or Fault())
         except (_CutError, OSError, http.client.HTTPException):
+            if exchange.fault is not None:
+                self.proxy.closing.wait(exchange.fault.hang)
             self.close_connection = True
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
