@@ -26,7 +26,6 @@ def run(terminal: Terminal, path: Path, names: Sequence[str]) -> None:
         "platforms": {str(image.platform): image.descriptor.digest for image in plan.images},
         "written": [{"digest": layer.digest, "size": layer.size, "title": layer.title} for layer in built.written],
         "previous": built.previous,
-        "warnings": list(built.warnings),
     }
     terminal.result("build", document, plan.descriptor.digest)
 

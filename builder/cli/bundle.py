@@ -25,7 +25,7 @@ def run_export(terminal: Terminal, path: Path, output: Path | None, names: Seque
         f"{plural(len(bundle.artifacts), 'artifact')}, {human_size(done.size)}, {done.digest}"
     )
     document = {
-        "file": str(done.file),
+        "file": str(done.file.absolute()),
         "sha256": done.digest.hex,
         "size": done.size,
         "name": bundle.name,
@@ -34,9 +34,8 @@ def run_export(terminal: Terminal, path: Path, output: Path | None, names: Seque
         "platforms": list(bundle.platforms),
         "blobs": len(bundle.release),
         "artifacts": len(bundle.artifacts),
-        "warnings": list(done.warnings),
     }
-    terminal.result("export-bundle", document, str(done.file))
+    terminal.result("export-bundle", document, relative(done.file.absolute()))
 
 
 def run_import(terminal: Terminal, path: Path, file: Path, folder: Path | None) -> None:

@@ -19,7 +19,8 @@ imports = typer.Typer(help="Take in what was exported elsewhere.", no_args_is_he
 def export_bundle(
     project: ProjectOption = HERE,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write this. [default: NAME-VERSION.tar]")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write this. [default: .lockship/NAME-VERSION.tar]"),
     ] = None,
     platform: PlatformOption = None,
     artifacts: Annotated[

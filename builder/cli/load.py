@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.cli.build import announce
-from builder.cli.setup import context, open_project, optional_project
+from builder.cli.setup import context, optional_project
 from builder.cli.terminal import Terminal
 from builder.deploy.run import Streams
 from builder.errors import UsageError
 from builder.pipeline import loading, shipping
+from builder.project import Project
 
 __all__ = ["load", "run"]
 
@@ -21,7 +22,8 @@ def load(terminal: Terminal, path: Path, reference: str | None) -> None:
     """Load; the image's name on stdout."""
     if reference is not None:
         return _load_image(terminal, path, reference)
-    loaded = shipping.load(open_project(path), context(terminal))
+    project = _project(path, instead="lockship load registry.example.com/ml/churn:1.4.0")
+    loaded = shipping.load(project, context(terminal))
     announce(terminal, loaded.built)
     document = {"name": loaded.name, "id": loaded.image_id, "digest": loaded.built.plan.descriptor.digest}
     return terminal.result("load", document, loaded.name)
@@ -52,9 +54,17 @@ def run(
             image, optional_project(path), context(terminal), arguments,
             streams=streams, env=variables, volumes=mounts, ports=ports,
         )  # fmt: skip
+    project = _project(path, instead="lockship run --image registry.example.com/ml/churn:1.4.0")
     return shipping.run(
-        open_project(path), context(terminal), arguments, streams=streams, env=variables, volumes=mounts, ports=ports
+        project, context(terminal), arguments, streams=streams, env=variables, volumes=mounts, ports=ports
     )
+
+
+def _project(path: Path, *, instead: str) -> Project:
+    project = optional_project(path)
+    if project is None:
+        raise UsageError("there is no project here", hint=f"go into its folder, or name an image: {instead}")
+    return project
 
 
 def _variables(words: Sequence[str]) -> Mapping[str, str]:
@@ -82,7 +92,7 @@ def _volume(word: str) -> str:
 def _port(word: str) -> tuple[int, int]:
     """``HOST:PORT`` as (port of the container, port of this machine)."""
     here, _, inside = word.rpartition(":")
-    try:
-        return int(inside), int(here or inside)
-    except ValueError as error:
-        raise UsageError(f"--publish {word!r}: HOST:PORT is expected, two numbers") from error
+    ports = [int(one) if one.isascii() and one.isdecimal() else 0 for one in (inside, here or inside)]
+    if not all(0 < port < 65536 for port in ports):
+        raise UsageError(f"--publish {word!r}: HOST:PORT is expected, two numbers from 1 to 65535")
+    return ports[0], ports[1]

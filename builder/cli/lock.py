@@ -14,7 +14,7 @@ from builder.errors import UsageError
 from builder.lock.file import Change, Lock
 from builder.pipeline.checking import check as check_lock
 from builder.pipeline.locking import lock
-from builder.words import human_size
+from builder.words import human_size, plural
 
 __all__ = ["run"]
 
@@ -62,10 +62,8 @@ def _text(changes: Sequence[Change], lock: Lock, written: bool) -> str:
     else:
         lines.append("no package moved")
     for platform, facts in _summary(lock).items():
-        lines.append(
-            f"{platform}: {facts['debs']} debs, {facts['wheels']} wheels, "
-            f"{facts['layers']} layers, {human_size(facts['size'])}"
-        )
+        counts = [plural(facts[f"{kind}s"], kind) for kind in ("deb", "wheel", "layer")]
+        lines.append(f"{platform}: {', '.join(counts)}, {human_size(facts['size'])}")
     return "\n".join(lines)
 
 

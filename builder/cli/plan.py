@@ -40,7 +40,6 @@ def run(terminal: Terminal, path: Path, names: Sequence[str]) -> None:
         },
         "layers": [use.to_json() for use in ahead.layers],
         "diff": None if ahead.comparison is None else ahead.comparison.to_json(),
-        "warnings": list(prepared.warnings),
     }
     lines = [f"{plan.facts.name} {plan.facts.version}", f"  index       {plan.descriptor.digest}"]
     for image in plan.images:

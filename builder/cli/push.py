@@ -31,7 +31,6 @@ def run(terminal: Terminal, path: Path, names: Sequence[str], repository: str | 
         "mounted": pushed.mounted,
         "bytes_sent": pushed.bytes_sent,
         "there": pushed.there,
-        "warnings": list(pushed.prepared.warnings),
     }
     terminal.result(schema, document, pushed.digest)
 

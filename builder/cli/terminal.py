@@ -56,9 +56,10 @@ class Terminal:
     # results
 
     def result(self, schema: str, document: Mapping[str, Any], text: str) -> None:
-        """The command's answer: `document` with ``--json``, else `text`, on stdout."""
+        """The command's answer: `document` and the warnings so far with ``--json``, else `text`, on stdout."""
         if self.json:
-            self._print(json_module.dumps({"schema": f"dev.lockship.{schema}/v1", "ok": True, **document}, indent=2))
+            head = {"schema": f"dev.lockship.{schema}/v1", "ok": True}
+            self._print(json_module.dumps({**head, **document, "warnings": self.warnings}, indent=2))
         elif text:
             self._print(text)
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from builder import git
 from builder.errors import ProjectError, RefusedError, StoreError
-from builder.files import write_file
+from builder.files import named_output, write_file
 from builder.lock.file import LOCK_FILE
 from builder.pipeline.context import Context
 from builder.project import GitVersion, Project
@@ -72,7 +72,8 @@ def export_ci(
 ) -> Written:
     """Write the pipeline to `output`, or to the provider's usual place; ``-`` writes nothing.
 
-    Raises RefusedError when the file is there with other content and not `force`, ProjectError as `pipeline_for`.
+    Raises RefusedError when the file is there with other content and not `force`, UsageError when it is a folder,
+    ProjectError as `pipeline_for`.
     """
     pipeline, top = pipeline_for(project, context, lockship)
     if lockship == _UNKNOWN:
@@ -80,7 +81,7 @@ def export_ci(
     text = render_pipeline(pipeline, provider)
     if output == Path("-"):
         return Written(provider, text, None, False)
-    file = output if output is not None else top / usual_file(project.name, provider)
+    file = named_output(output or top / usual_file(project.name, provider), "--output")
     return Written(provider, text, file, _write(file, text.encode(), force=force))
 
 

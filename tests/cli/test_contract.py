@@ -41,6 +41,7 @@ def test_what_changed_is_a_table(ready: World) -> None:
     ready.wheel("alpha", "2.0")
     shown = ready.run("lock", "--upgrade-package", "alpha").out
     assert any(line.split() == ["wheel", "alpha", "1.0", "2.0"] for line in shown.splitlines()), shown
+    assert " debs, 1 wheel, " in shown
 
 
 def test_plan_tells_what_building_would_change(ready: World) -> None:
@@ -156,6 +157,22 @@ def test_an_unknown_key_is_shown_with_its_line(ready: World) -> None:
     assert error["hint"] == "did you mean 'platforms'?"
     lines = (ready.root / "lockship.toml").read_text().splitlines()
     assert lines[error["line"] - 1].startswith("platform ")
+
+
+@pytest.mark.parametrize(("words", "instead"), [(("load",), "lockship load registry"), (("run",), "run --image reg")])
+def test_without_a_project_an_image_can_be_named(ready: World, words: tuple[str, ...], instead: str) -> None:
+    prepare(ready, "no project")
+    done = ready.run(*words, cwd=ready.folder / "empty")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: there is no project here\n")
+    assert instead in done.err
+
+
+@pytest.mark.parametrize("port", ["99999:80", "80:0", "http", "1:2:3", "-1:2", "\u0664:80", ":"])
+def test_a_port_is_a_number_that_ports_have(ready: World, port: str) -> None:
+    done = ready.run("run", "-p", port)
+    assert done.code == 2, done
+    assert "from 1 to 65535" in done.err
 
 
 def test_no_engine_is_an_error_that_says_how_to_get_one(ready: World) -> None:

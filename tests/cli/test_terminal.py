@@ -60,6 +60,14 @@ def test_a_failure_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None
     assert (document["ok"], document["exit_code"]) == (False, 5)
 
 
+def test_a_result_holds_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(json=True)
+    terminal.warn("no byte code")
+    terminal.result("lock", {"written": True}, "text")
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"schema": "dev.lockship.lock/v1", "ok": True, "written": True, "warnings": ["no byte code"]}
+
+
 def test_somebody_elses_words_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
     terminal.fail(StoreError("it said \x1b[2J\x9bm \r\x07yes", hint="one\n\ttwo\x00"))

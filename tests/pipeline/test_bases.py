@@ -18,6 +18,7 @@ from builder.pipeline import build, check, lock, plan, prepare, verify
 from builder.pipeline.comparing import outlook
 from builder.pipeline.context import Context, host_platform
 from builder.pipeline.exporting import export_dockerfile
+from builder.pipeline.pushing import push
 from builder.pipeline.remaking import make_missing
 from builder.pipeline.stores import open_registry
 from builder.project import Project
@@ -26,6 +27,7 @@ from builder.registry.reference import Repository
 from builder.registry.store import Manifest
 from tests.support.bases import AMD64, ARM64, DOCKER, Member, entry, files, layer, put_base, put_index, python
 from tests.support.progress import Heard
+from tests.support.proxy import fault_proxy
 from tests.support.registry import RegistryServer, serve_registry
 from tests.support.world import World
 
@@ -319,6 +321,57 @@ def test_a_missing_layer_of_the_base_comes_from_its_repository(here: World, base
         path = empty.cache.blob(each.digest)
         assert path is not None
         assert path.stat().st_size == each.size
+
+
+def test_a_push_mounts_the_base_and_downloads_none_of_it(here: World, server: RegistryServer) -> None:
+    with fault_proxy(server.host) as between:
+        locked_upon_a_base(here, between.host, between.host)
+        between.clear()
+        first = push(here.load(), machine(here, "second"))
+        assert (first.mounted, [layer.kind for layer in first.sent]) == (2, ["venv", "code"])
+        assert between.asked("GET", "/blobs/") == []
+        between.clear()
+        another_version(here)
+        second = push(here.load(), machine(here, "third"))
+        assert (second.mounted, [layer.kind for layer in second.sent]) == (0, ["code"])
+        assert between.asked("GET", "/blobs/") == between.asked("POST", "mount=") == []
+
+
+def test_a_base_of_another_registry_is_asked_for_once(
+    here: World, server: RegistryServer, registry: RegistryServer
+) -> None:
+    with fault_proxy(server.host) as between:
+        locked_upon_a_base(here, between.host, registry.host)
+        between.clear()
+        first = push(here.load(), machine(here, "second"))
+        assert [layer.kind for layer in first.sent] == ["base", "base", "venv", "code"]
+        assert len(between.asked("GET", "/blobs/")) == 2
+        between.clear()
+        another_version(here)
+        second = push(here.load(), machine(here, "third"))
+        assert [layer.kind for layer in second.sent] == ["code"]
+        assert between.log == []
+
+
+def locked_upon_a_base(here: World, base: str, target: str) -> None:
+    """A locked project with a base on the host `base`, and a repository on the host `target`."""
+    name = f"pushed/{Digest.of(str(here.root).encode()).short}"
+    here.write("code/x.py", "x = 1\n")
+    with open_registry(Repository(base, f"{name}/base"), here.context, push=True) as store:
+        put(store)
+        rest = f'[store]\nrepository = "{target}/{name}"\n'
+        lock(project(here, store, image='files = ["code/"]', rest=rest), here.context)
+
+
+def machine(here: World, name: str) -> Context:
+    """Another machine, its cache empty."""
+    return Context(Cache(here.folder / name), here.environ)
+
+
+def another_version(here: World) -> None:
+    file = here.root / "lockship.toml"
+    file.write_text(file.read_text().replace('version = "1.0"', 'version = "1.1"'))
+    here.write("code/x.py", "x = 2\n")
 
 
 def test_a_damaged_layer_of_the_base_is_never_believed(here: World, bases: Registry, server: RegistryServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from builder.cache import Cache
 from builder.content import Digest
-from builder.errors import ProjectError, RefusedError, StoreError
+from builder.errors import ProjectError, RefusedError, StoreError, UsageError
 from builder.pipeline.ci import PROVIDERS, Pipeline, Provider, export_ci, pipeline_for, render_pipeline
 from builder.pipeline.context import Context
 from builder.project import load_project
@@ -204,6 +205,18 @@ def test_history_is_fetched_where_the_version_comes_from_it() -> None:
         assert full in git
 
 
+def test_the_same_tags_are_pushed_everywhere() -> None:
+    """Those that start with v, as docs/ci.md says: Azure's filters know no more."""
+    found = {provider: render_pipeline(PLAIN, provider) for provider in PROVIDERS}
+    assert read_yaml(found["github"])["on"]["push"]["tags"] == ["v*"]
+    assert "startsWith(github.ref, 'refs/tags/v')" in found["github"]
+    assert read_yaml(found["azure"])["trigger"]["tags"] == {"include": ["v*"]}
+    assert "startsWith(variables['Build.SourceBranch'], 'refs/tags/v')" in found["azure"]
+    rules = read_yaml(found["gitlab"])["churn:push"]["rules"]
+    assert [rule["if"] for rule in rules if "TAG" in rule["if"]] == ["$CI_COMMIT_TAG =~ /^v/"]
+    assert "tag pattern: 'v.*', comparator: 'REGEXP'" in found["jenkins"]
+
+
 def test_actions_are_pinned_and_jobs_get_what_they_need() -> None:
     text = render_pipeline(CASES["the provider's registry"], "github")
     used = re.findall(r"uses: (\S+)", text)
@@ -224,6 +237,25 @@ def test_credentials_reach_the_push_alone() -> None:
         assert "PASSWORD" not in before
         assert "LOCKSHIP_REGISTRY_PASSWORD" in push
         assert "registry.example.com" in push
+
+
+LOGIN = {"LOCKSHIP_REGISTRY_USERNAME": USER, "LOCKSHIP_REGISTRY_PASSWORD": PASSWORD}
+
+
+@pytest.mark.parametrize("missing", LOGIN)
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS if one != "jenkins"])  # which looks for it by itself
+def test_a_login_that_nobody_set_is_named_before_anything_is_pushed(
+    provider: Provider, missing: str, tmp_path: Path
+) -> None:
+    last = steps(provider, render_pipeline(PLAIN, provider), "push")[-1]
+    alone = replace(
+        last, script=last.script[last.script.find("export LOCKSHIP_REGISTRY=") if provider == "gitlab" else 0 :]
+    )
+    secrets = {name: value for name, value in LOGIN.items() if name != missing}
+    (ran,) = Runner(provider, tmp_path, {"PATH": os.environ["PATH"]}, secrets, FACTS[provider][0]).run([alone])
+    assert ran.code != 0
+    assert f"{missing}: is not " in ran.err or f"{missing} is not " in ran.err
+    assert PASSWORD not in ran.out + ran.err
 
 
 def test_the_page_shows_what_is_written() -> None:
@@ -334,6 +366,8 @@ def test_what_a_pipeline_needs(checkout: Path, context: Context, tmp_path: Path)
     with pytest.raises(StoreError, match="cannot write") as unwritable:
         export_ci(project_in(checkout), context, "azure", tmp_path / "file" / "x.yml", lockship="1.0")
     assert "--output" in str(unwritable.value.hint)
+    with pytest.raises(UsageError, match="is a folder"):
+        export_ci(project_in(checkout), context, "azure", tmp_path, lockship="1.0")
 
 
 def test_on_the_command_line(checkout: Path) -> None:

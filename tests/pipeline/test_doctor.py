@@ -355,6 +355,7 @@ def test_a_project_file_that_is_wrong(machine: Context, outside: Path) -> None:
     assert "lockship.toml:6" in check.found
     assert "'repository'" in (check.hint or "")
     assert states(report, "project") == {"file": "failed"}
+    assert found(report, "connection").found == "the project's file says which"
 
 
 def test_a_project_without_a_lock_or_a_registry(machine: Context, outside: Path) -> None:
@@ -662,6 +663,9 @@ def test_the_registry_of_the_base(machine: Context, outside: Path, guarded: Regi
     check = found(doctor(outside, within(machine, **given)), "base")
     assert check.state == "warning"
     assert PASSWORD not in repr(check)
+    assert f"LOCKSHIP_REGISTRY={guarded.host}" in (check.hint or "")
+    given["LOCKSHIP_REGISTRY"] = guarded.host
+    assert found(doctor(outside, within(machine, **given)), "base").state == "ok"
     pinned = write_project(outside, base=f"{guarded.host}/bases/python@sha256:{'0' * 64}")
     assert found(doctor(pinned, login), "base").found.endswith("is not there")
 

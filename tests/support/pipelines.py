@@ -135,6 +135,12 @@ class Runner:
         return done
 
     def _expanded(self, value: str) -> str:
-        """With the values of ``${{ vars.NAME }}``, ``${{ secrets.NAME }}`` (GitHub) and ``$(NAME)`` (Azure)."""
+        """With the values of ``${{ vars.NAME }}``, ``${{ secrets.NAME }}`` (GitHub) and ``$(NAME)`` (Azure).
+
+        What has no value is empty at GitHub, and stays as it is written at Azure.
+        """
         pattern = {"github": r"\$\{\{ (?:vars|secrets)\.(\w+) \}\}", "azure": r"\$\((\w+)\)"}.get(self._provider)
-        return re.sub(pattern, lambda found: self._secrets.get(found[1], ""), value) if pattern else value
+        if pattern is None:
+            return value
+        empty = self._provider == "github"
+        return re.sub(pattern, lambda found: self._secrets.get(found[1], "" if empty else found[0]), value)

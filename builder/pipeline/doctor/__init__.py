@@ -44,7 +44,7 @@ def doctor(
         *_host(project, context, clocks.wall(), deep=deep),
         file,
         *_project(project, context, deep=deep),
-        *_registry(project, chosen, context, clocks),
+        *_registry(project, file, chosen, context, clocks),
         *_base(project, context, clocks),
     ]
     return Report(tuple(checks))
@@ -78,9 +78,14 @@ def _project(project: Project | None, context: Context, *, deep: bool) -> Iterat
         yield cache.check_damage("project", "store bytes", blobs, context.progress, _BUILT)
 
 
-def _registry(project: Project | None, chosen: Repository | None, context: Context, clocks: Clocks) -> Iterator[Check]:
+def _registry(
+    project: Project | None, file: Check, chosen: Repository | None, context: Context, clocks: Clocks
+) -> Iterator[Check]:
     if chosen is None and (project is None or project.store.repository is None):
-        why = "no project and no --registry" if project is None else "the project names none; --registry looks at one"
+        if project is not None:
+            why = "the project names none; --registry looks at one"
+        else:
+            why = "the project's file says which" if file.state == "failed" else "no project and no --registry"
         yield skipped("registry", "connection", why)
         return
     if project is None:
