@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check format test-fast test demo bench lock-dev clean
+.PHONY: help venv check format test-fast test demo bench lock-dev lock-converter clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,15 @@ lock-dev: venv ## renew requirements-dev.lock
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --group dev --no-emit-package lockship --custom-compile-command "make lock-dev" \
 	  --output-file requirements-dev.lock -
+
+# the packages that models are converted with, and the NumPy that old onnxruntimes need; for every Python
+lock-converter: venv ## renew builder/models/*.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --only-binary :all: --generate-hashes \
+	  --no-annotate --custom-compile-command "make lock-converter" \
+	  --output-file builder/models/converter.lock builder/models/converter.in
+	echo 'numpy<2' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --only-binary :all: \
+	  --generate-hashes --no-annotate --custom-compile-command "make lock-converter" \
+	  --output-file builder/models/numpy1.lock -
 
 clean: ## remove what make made
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache dist examples/*/.lockship

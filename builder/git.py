@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import ProjectError
 
-__all__ = ["Checkout", "checkout", "default_branch", "describe", "source_url", "top_folder"]
+__all__ = ["Checkout", "checkout", "default_branch", "describe", "last_commit", "source_url", "top_folder"]
 
 # Ours, below the project's folder: what a build writes must not make the next build's tree dirty.
 _OWN_FOLDER: Final = ".lockship"
@@ -106,6 +106,21 @@ def top_folder(folder: Path, environ: Mapping[str, str]) -> Path | None:
     if code and "not a git repository" not in complaint:
         raise _refused(complaint, folder)
     return None if code else Path(output.removesuffix("\n"))
+
+
+def last_commit(folder: Path, file: str | None, environ: Mapping[str, str]) -> str | None:
+    """The commit that `file` (or, for None, any of the Python files in `folder`) was last changed by.
+
+    None when that isn't known: it differs from what was committed, or there is no repository or no git.
+    """
+    what = ":(glob)**/*.py" if file is None else f":(literal){file}"
+    try:
+        status = _start(folder, environ, "status", "--porcelain=v2", "-z", "--untracked-files=all", "--", what)
+        log = _start(folder, environ, "log", "-1", "--no-show-signature", "--format=%H", "--no-color", "--", what)
+    except OSError:
+        return None
+    (code, changed, _), (other, commit, _) = _finish(status), _finish(log)
+    return None if code or other or changed else commit.strip() or None
 
 
 def default_branch(folder: Path, environ: Mapping[str, str]) -> str | None:

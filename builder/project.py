@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from builder.complaints import explain, unknown_key
 from builder.content import Platform
 from builder.errors import LockshipError, ProjectError
+from builder.modelkeys import Model
+from builder.sections import Absolute, Inside, Section, matching
 
 __all__ = [
     "FileMapping",
@@ -45,20 +47,6 @@ def _check_version(value: str) -> str:
     return value
 
 
-def _inside(value: str) -> str:
-    """A path below the project's folder."""
-    parts = value.split("/")
-    if value.startswith(("/", "~")) or "\\" in value or ".." in parts or "\0" in value or not value:
-        raise ValueError("a path here is relative and may not leave the project's folder")
-    return value
-
-
-def _absolute(value: str) -> str:
-    if not value.startswith("/") or ".." in value.split("/") or "\0" in value:
-        raise ValueError("a destination is an absolute path in the image, without '..'")
-    return value
-
-
 def _platform(value: object) -> object:
     if isinstance(value, str):
         try:
@@ -79,49 +67,35 @@ def _shell(value: object) -> object:
     return value
 
 
-def _matching(pattern: str, words: str) -> AfterValidator:
-    """A check whose failure is said in words, not as a regular expression."""
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(words)
-        return value
-
-    return AfterValidator(check)
-
-
-Inside = Annotated[str, AfterValidator(_inside)]
-Minor = Annotated[str, _matching(r"3\.\d+", 'a version of Python is written like "3.11"')]
-DebianName = Annotated[str, _matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a Debian package")]
-Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "not the name of an environment variable")]
+Minor = Annotated[str, matching(r"3\.\d+", 'a version of Python is written like "3.11"')]
+DebianName = Annotated[str, matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a Debian package")]
+Variable = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "not the name of an environment variable")]
 WebAddress = Annotated[
-    str, _matching(r"https?://[^@\s]+", "a web address starts with https:// and holds no credentials")
+    str, matching(r"https?://[^@\s]+", "a web address starts with https:// and holds no credentials")
 ]
 RepositoryName = Annotated[
     str,
-    _matching(
+    matching(
         r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+|\[[0-9a-f:]+\](:\d+)?(/[a-z0-9._-]+)+",
         "a repository is written like registry.example.com/ml/churn, without https://, tag or credentials",
     ),
 ]
 HostName = Annotated[
-    str, _matching(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", "a host is written like registry.lab:5000")
+    str, matching(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", "a host is written like registry.lab:5000")
+]
+ModelName = Annotated[
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a model's name becomes a file's: letters, digits, . _ -")
 ]
 PlatformField = Annotated[Platform, BeforeValidator(_platform)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
-
-
-class GitVersion(_Section):
+class GitVersion(Section):
     """``version = { git = true }``: the version is what ``git describe`` says."""
 
     git: Literal[True]
 
 
-class Python(_Section):
+class Python(Section):
     """`[python]`: the interpreter and what is installed for it.
 
     `requirements` are files relative to the project: ``.in``, ``.txt``, or ``pyproject.toml`` with extras in
@@ -136,11 +110,11 @@ class Python(_Section):
     bytecode: bool = True
 
 
-class FileMapping(_Section):
+class FileMapping(Section):
     """A file or folder of the project and where it goes; without `target`, below ``/app`` at its own path."""
 
     source: Inside
-    target: Annotated[str, AfterValidator(_absolute)] | None = None
+    target: Absolute | None = None
 
     @property
     def destination(self) -> str:
@@ -151,7 +125,7 @@ class FileMapping(_Section):
         return f"/app/{inner}".rstrip("/")
 
 
-class Source(_Section):
+class Source(Section):
     """`[[image.sources]]`: one apt repository. `{suite}` in `suites` stands for the base's suite."""
 
     uri: str
@@ -160,7 +134,7 @@ class Source(_Section):
     keyring: str | None = None
 
 
-class Image(_Section):
+class Image(Section):
     """`[image]`: the base, the OS packages, the code and how it starts.
 
     `runtime` says which of the locked packages get in: all (``python``), or what runs ONNX models (``onnx``).
@@ -175,26 +149,14 @@ class Image(_Section):
     entrypoint: Annotated[tuple[str, ...], BeforeValidator(_shell)] = ()
     env: dict[Variable, str] = Field(default_factory=dict)
     user: Annotated[int, Field(ge=0, le=2**31 - 1)] = 65532
-    workdir: Annotated[str, AfterValidator(_absolute)] = "/app"
+    workdir: Absolute = "/app"
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     snapshot: str | None = None
 
 
-class Model(_Section):
-    """`[model]`: one model file and where it goes; without `target`, ``/app/`` and the file's name."""
-
-    source: Inside
-    target: Annotated[str, AfterValidator(_absolute)] | None = None
-
-    @property
-    def destination(self) -> str:
-        """The absolute path in the image."""
-        return self.target or "/app/" + self.source.rpartition("/")[2]
-
-
-class StoreSection(_Section):
+class StoreSection(Section):
     """`[store]`: where images go. Without `repository`, the layout ``.lockship/store``.
 
     `shared` are repositories of the same registry whose layers may be mounted instead of sent; `plain_http` are hosts
@@ -206,7 +168,7 @@ class StoreSection(_Section):
     plain_http: tuple[HostName, ...] = Field(default=(), alias="plain-http")
 
 
-class Project(_Section):
+class Project(Section):
     """A project: a folder with a `lockship.toml`.
 
     `source` is the web address of the code's repository; written down, not taken from git, because a clone's remote
@@ -220,7 +182,7 @@ class Project(_Section):
     python: Python = Python()
     image: Image = Image()
     model: Model | None = None
-    models: dict[str, Model] = Field(default_factory=dict)
+    models: dict[ModelName, Model] = Field(default_factory=dict)
     store: StoreSection = StoreSection()
     root: Path = Path()
     file: Path = Path(PROJECT_FILE)
@@ -230,10 +192,15 @@ class Project(_Section):
         return self.root / relative
 
     @property
+    def named_models(self) -> tuple[tuple[str, Model], ...]:
+        """`[model]` first, under the project's name, then `[models.NAME]` by name."""
+        single = () if self.model is None else ((self.name, self.model),)
+        return single + tuple((name, self.models[name]) for name in sorted(self.models))
+
+    @property
     def all_models(self) -> tuple[Model, ...]:
-        """`[model]` first, then `[models.NAME]` by name."""
-        single = () if self.model is None else (self.model,)
-        return single + tuple(self.models[name] for name in sorted(self.models))
+        """The models alone, in the order of `named_models`."""
+        return tuple(model for _, model in self.named_models)
 
     @property
     def display(self) -> Path:

@@ -62,8 +62,9 @@ def render(name: str, values: Mapping[str, Any]) -> str:
     folder = _HERE / "_templates"
     if not folder.is_dir():  # a source tree: the folder lies beside the package
         folder = _HERE.parent / "templates"
-    environment = jinja2.Environment(  # noqa: S701 - nothing here is HTML
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
+        autoescape=name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -21,7 +21,8 @@ STAGES = ("lock", "layers", "image", "registry", "deploy", "init", "models", "re
 ORDER = (
     ("errors",),
     ("content", "progress", "files", "templating", "complaints", "network", "parallel", "words"),
-    ("http",),
+    ("http", "sections"),
+    ("modelkeys",),
     ("cache", "project", "git"),
     STAGES,
     ("work",),

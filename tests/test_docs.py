@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from builder import errors, project
+from builder import errors, modelkeys, project
 from builder.templating import toml
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +51,7 @@ SECTIONS = {
     "`[image]`": project.Image,
     "`[[image.sources]]`": project.Source,
     "`[model]`, `[models.NAME]`": project.Model,
+    "`[model.inputs]`": modelkeys.Column,
     "`[store]`": project.StoreSection,
 }
 
@@ -61,7 +62,7 @@ def documented_keys(model: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
         if name in ("root", "file", "python", "image", "model", "models", "store", "sources"):
             continue
         default = field.get_default(call_default_factory=True)
-        if field.is_required() or default in (None, (), {}):
+        if field.is_required() or default in (None, (), {}) or isinstance(default, BaseModel):
             yield field.alias or name, None
         elif name == "platforms":
             yield name, toml([str(platform) for platform in default])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ProjectError
-from builder.git import Checkout, checkout, default_branch, describe, source_url, top_folder
+from builder.git import Checkout, checkout, default_branch, describe, last_commit, source_url, top_folder
 from tests.support.require import need
 
 
@@ -212,3 +212,18 @@ def test_the_branch_that_a_clone_came_from(repository: Path, environ: dict[str, 
     git(tmp_path, environ, "clone", "-q", str(repository), "clone")
     assert default_branch(tmp_path / "clone", environ) == "trunk/one"
     assert default_branch(repository, environ) is None
+
+
+def test_the_commit_that_a_file_comes_from(repository: Path, environ: dict[str, str]) -> None:
+    first = git(repository, environ, "rev-parse", "HEAD")
+    (repository / "model[1].skops").write_text("x")
+    assert last_commit(repository, "model[1].skops", environ) is None
+    git(repository, environ, "add", ".")
+    second = commit(repository, environ)
+    assert last_commit(repository, "model[1].skops", environ) == second
+    assert last_commit(repository, "code.py", environ) == first
+    assert last_commit(repository, None, environ) == first
+    (repository / "code.py").write_text("print(2)\n")
+    assert last_commit(repository, None, environ) is None
+    assert last_commit(repository, "model[1].skops", environ) == second
+    assert last_commit(repository.parent, "repo", environ) is None

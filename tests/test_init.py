@@ -270,6 +270,16 @@ def test_the_likely_model(tmp_path: Path, files: dict[str, str | bytes], model: 
     assert project.model.source == model
 
 
+def test_a_model_to_convert_is_where_its_conversion_will_be(tmp_path: Path) -> None:
+    fill(tmp_path / "Churn", {"out/model.skops": b"x"})
+    _, project, text = initialised(tmp_path / "Churn")
+    assert project.model is not None
+    assert project.image.env == {"MODEL": "/app/churn.onnx"}
+    assert project.model.destination(project.name) == "/app/churn.onnx"
+    assert "# sample = " in text
+    assert "then lockship convert" in text
+
+
 def test_it_refuses_to_overwrite(tmp_path: Path) -> None:
     findings = inspect(tmp_path, os.environ)
     write(tmp_path, findings)

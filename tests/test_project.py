@@ -75,7 +75,8 @@ def test_everything_there_is_to_say(tmp_path: Path) -> None:
     assert project.python.allow_build == ("legacy",)
     assert project.image.platforms == (Platform("linux", "amd64"), Platform("linux", "arm64"))
     assert [mapping.destination for mapping in project.image.files] == ["/app/churn", "/etc/churn.yaml", "/app/a/b"]
-    assert [model.destination for model in project.all_models] == ["/app/model.onnx", "/models/second.onnx"]
+    targets = [model.destination(name) for name, model in project.named_models]
+    assert targets == ["/app/model.onnx", "/models/second.onnx"]
     assert project.image.sources[0].suites == ("{suite}",)
     assert project.image.user == 0
     assert project.path("a/b") == tmp_path / "a/b"
@@ -151,7 +152,7 @@ def test_an_unknown_key_like_nothing_lists_what_there_is(tmp_path: Path, key: st
     [
         ("", 1, "'name' is missing"),
         ('name = "a"\n', 1, "'version' is missing"),
-        (BASE + "[model]\n", 3, "'model.source' is missing"),
+        (BASE + "[model]\n", 3, "model: needs either source"),
         (BASE + "python = 3\n", 3, "python: should be a table (got 3)"),
         (BASE + 'model = "x"\n', 3, "model: should be a table (got 'x')"),
         (BASE + "[python]\nversion = 3.11\n", 4, "python.version: should be a string, in quotes (got 3.11)"),

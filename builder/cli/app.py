@@ -172,6 +172,28 @@ def lock(
 
 
 @app.command()
+def convert(
+    project: ProjectOption = HERE,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Only this model; may be repeated. [default: all]"),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show each step of each model; convert nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the converted models fit their inputs. Offline.")
+    ] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Convert and compare although nothing changed.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Convert models to ONNX, and prove that they score the same. Prints digests and paths."""
+    from builder.cli import convert as command
+
+    code = command.run(opened(json, quiet), project, model or [], explaining=explain, check=check, anew=anew)
+    raise typer.Exit(code)
+
+
+@app.command()
 def plan(
     project: ProjectOption = HERE,
     platform: PlatformOption = None,

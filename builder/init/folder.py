@@ -17,7 +17,7 @@ from builder.files import write_file
 from builder.init import code
 from builder.init.reading import names_in, sayable, table, text
 from builder.init.requirements import Conda, Requirements
-from builder.project import PROJECT_FILE
+from builder.project import PROJECT_FILE, Model
 from builder.templating import render as render_template
 
 __all__ = ["Findings", "inspect", "render", "write"]
@@ -52,6 +52,16 @@ class Findings:
     other_models: tuple[str, ...] = ()
     generated: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def model_target(self) -> str | None:
+        """Where the image has the model: as it is, or converted."""
+        return None if self.model is None else Model(source=self.model).destination(self.name)
+
+    @property
+    def converts(self) -> bool:
+        """Whether the model is one that `lockship convert` turns into ONNX."""
+        return self.model is not None and Model(source=self.model).is_converted
 
 
 def inspect(folder: Path, environ: Mapping[str, str]) -> Findings:

@@ -14,6 +14,7 @@ from builder.image.index import Plan
 from builder.layers.recipe import Layer
 from builder.parallel import Stop, each
 from builder.pipeline.context import Context
+from builder.pipeline.models import artifacts, store_models, tag_models
 from builder.pipeline.planning import LocalLayer, Prepared, prepare
 from builder.pipeline.stores import open_store
 from builder.progress import Task
@@ -72,12 +73,15 @@ def build_prepared(
     missing = _missing(prepared, store, shared, stop)
     if missing:
         _write(prepared, context, missing, store, near, stop)
+    models = artifacts(prepared)
 
     images = {image.descriptor.digest: image for image in plan.images}.values()
     configs = {image.config_descriptor.digest: image for image in images}.values()
     each(list(configs), lambda one: store.write_blob(one.config_descriptor, [one.config]), stop, threads=store.parallel)
     each(list(images), lambda one: store.put_manifest(one.descriptor, one.manifest), stop, threads=store.parallel)
+    store_models(models, store, stop)
     store.put_manifest(plan.descriptor, plan.index, tag=tag, move=move)
+    tag_models(models, store)
     moved = previous if previous not in (None, plan.descriptor.digest) else None
     return Built(plan, tag, tuple(missing), moved, prepared.warnings)
 

@@ -24,6 +24,7 @@ from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
 from builder.pipeline.overlaps import stack
 from builder.pipeline.recipes import is_current, minor, wheel_and_deb_recipes
+from builder.pipeline.shipped import Shipped, shipped
 from builder.project import GitVersion, Project
 from builder.registry.reference import Repository
 
@@ -175,9 +176,7 @@ def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer,
 
 def _own_layers(project: Project, fixed: Iterable[Sequence[tar.Entry]]) -> tuple[list[LocalLayer], tuple[str, ...]]:
     """Models first, then code: from stable to volatile. `fixed` is what they lie upon, lowest first."""
-    models = [
-        (one.source, files.model_entries(project.root, one.source, one.destination)) for one in project.all_models
-    ]
+    models = [(one.title, _model_entries(project, one)) for one in shipped(project)]
     collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
     below = [("the base", entries) for entries in fixed]
     *stacked, code = stack(below, [*models, ("[image] files", collected.entries)])
@@ -188,6 +187,11 @@ def _own_layers(project: Project, fixed: Iterable[Sequence[tar.Entry]]) -> tuple
     if code:
         own.append(_local("code", project.name, code))
     return own, (*collected.warnings, *_outspoken(project))
+
+
+def _model_entries(project: Project, model: Shipped) -> tuple[tar.Entry, ...]:
+    each = (files.model_entries(project.root, source, target) for source, target in model.files)
+    return tuple(tar.arrange(entry for entries in each for entry in entries))
 
 
 def _outspoken(project: Project) -> Iterable[str]:

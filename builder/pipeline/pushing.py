@@ -11,6 +11,7 @@ from builder.layers.recipe import Layer
 from builder.parallel import Stop
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
+from builder.pipeline.models import artifacts, tag_models
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.stores import open_registry, open_store, repository_of, shared_repositories
 from builder.project import Project
@@ -57,6 +58,7 @@ def push(
     stop = Stop()
     with open_registry(target, context, plain_http=project.store.plain_http, push=True, stop=stop) as registry:
         if (found := registry.resolve(version)) == reference.digest:
+            tag_models(artifacts(prepared), registry)  # the push before may have been cut off there
             return Pushed(reference, prepared, there=True)
         if found is not None:
             raise _taken(target, version, found, prepared)

@@ -17,6 +17,7 @@ from builder.content import Digest
 from builder.errors import ProjectError, RefusedError, StoreError, VerificationError
 from builder.parallel import Stop
 from builder.pipeline import Context, build, lock, plan, push
+from tests.support.proxy import at, cut, fault_proxy, matching
 from tests.support.registry import RegistryServer
 from tests.support.require import need
 from tests.support.world import Finished, World
@@ -116,6 +117,19 @@ def test_pushing_again_does_nothing(ready: World, registry: RegistryServer) -> N
     assert done[0].bytes_sent == 0
     assert {line.split()[0] for line in requests} <= {"GET", "HEAD"}
     assert len(requests) <= 3
+
+
+def test_children_come_before_parents_and_tags_last(ready: World, registry: RegistryServer, name: str) -> None:
+    requests: list[str] = []
+    with fault_proxy(registry.host) as proxy:
+        push(ready.load(), ready.context, repository=f"{proxy.host}/{name}")
+        for one in proxy.asked("PUT"):
+            assert one.status == 201
+            reference = one.path.split("?")[0].rpartition("/")[2]
+            kind = "blob" if "/uploads/" in one.path else "manifest" if reference.startswith("sha256:") else "tag"
+            requests.append(kind)
+    assert requests == sorted(requests)  # by chance in the order of the alphabet, too
+    assert set(requests) == {"blob", "manifest", "tag"}
 
 
 def test_a_version_never_changes(ready: World, registry: RegistryServer, name: str) -> None:
@@ -356,8 +370,6 @@ def test_a_push_that_is_cut_at_any_request(
 ) -> None:
     """Cut once, it completes; for good, it fails with exit 5 and the next one completes; the tag is right or none."""
     monkeypatch.setattr(Stop, "wait", lambda self, seconds: self.check())  # nobody needs to wait for a test
-    from tests.support.proxy import at, cut, fault_proxy, matching
-
     here.write("code/__init__.py", "")
     lock(here.project(image='files = ["code/"]'), here.context)
     digest = plan(here.load(), here.context).descriptor.digest

@@ -17,7 +17,7 @@ from builder.models.inside.problem import Problem
 __all__ = ["OPERATIONS", "answer", "main"]
 
 # An operation is a module beside this one with a function `run(job)`, which returns JSON values or raises Problem.
-OPERATIONS = ("sample", "explain", "convert", "rows", "reference", "score", "compare", "steps")
+OPERATIONS = ("load", "sample", "explain", "convert", "rows", "reference", "score", "compare", "steps", "sql")
 
 
 def answer(job: dict[str, object]) -> dict[str, object]:
