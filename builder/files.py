@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from builder.errors import StoreError
+from builder.errors import StoreError, UsageError
 
-__all__ = ["atomic_write", "new_file", "read_chunks", "temporary_folder", "unused", "write_file"]
+__all__ = ["atomic_write", "named_output", "new_file", "read_chunks", "temporary_folder", "unused", "write_file"]
 
 _CHUNK: Final = 1 << 20  # bytes
 
@@ -42,6 +42,18 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def named_output(path: Path, option: str) -> Path:
+    """Where `path`, given with `option`, leads: a link stays, and what it leads to is replaced.
+
+    Raises UsageError for a folder, and for devices and pipes: nothing can take their place.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint=f"name a file with {option}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file, and can't be replaced by one", hint=f"name a file with {option}")
+    return path.resolve() if path.is_symlink() else path
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.files import atomic_write, write_file
+from builder.errors import UsageError
+from builder.files import atomic_write, named_output, write_file
 from tests.support.folders import full_disk, read_only
 
 
@@ -21,6 +22,26 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_named_output_is_a_file_that_can_be_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "there.txt"
+    assert named_output(target, "-o") == target
+    (tmp_path / "link").symlink_to(target)
+    assert named_output(tmp_path / "link", "-o") == target
+    target.write_text("one")
+    assert named_output(tmp_path / "link", "-o") == target
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path, "is a folder"),
+        (Path("/dev/null"), "can't be replaced"),
+        (tmp_path / "pipe", "can't be replaced"),
+        (tmp_path / "to pipe", "can't be replaced"),
+    ):
+        with pytest.raises(UsageError, match=message) as caught:
+            named_output(path, "-o")
+        assert caught.value.hint == "name a file with -o"
 
 
 def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
