@@ -111,11 +111,14 @@ def test_scores_that_differ_are_refused_with_the_worst_rows(here: Locked) -> Non
 
 def test_an_interrupted_conversion_leaves_nothing(here: Locked) -> None:
     here.models(LINEAR)
-    for after in (2.0, 8.0):
+    for after in (1.5, 5.0):
         done = here.interrupt("convert", after=after)
-        assert (done.code, done.out) == (130, ""), done
         assert here.leftovers() == []
-    assert not list(here.root.glob("linear.onnx")) + list(here.root.glob("*.json"))
+        written = len(
+            [*here.root.glob("linear.onnx"), *here.root.glob("linear.*.json"), *here.root.glob("linear.*.html")]
+        )
+        # on a fast machine it may be done by then
+        assert (done.code, done.out, written) == (130, "", 0) or (done.code, written) == (0, 4), done
 
 
 def test_explain_shows_every_step(here: Locked) -> None:
