@@ -310,13 +310,14 @@ def test_a_stop_ends_a_download(registry: Registry, proxy: Proxy) -> None:
 
 def test_a_stop_ends_an_upload(registry: Registry, proxy: Proxy) -> None:
     def chunks() -> Iterator[bytes]:
-        yield BIG[: WINDOW + 1]
+        yield BIG[:1000]
         registry.stop.set()
-        yield BIG[WINDOW + 1 :]
+        yield BIG[1000:]
 
     with pytest.raises(StoppedError):
         registry.write_blob(BIG_BLOB, chunks())
     assert proxy.asked("PUT", UPLOADS) == []
+    assert sum(one.received for one in proxy.asked("PATCH")) < WINDOW  # in the middle of a part
 
 
 def test_a_limit_on_requests(registry: Registry, proxy: Proxy, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,6 +514,30 @@ def test_mounting(servers: Servers, proxy: Proxy) -> None:
     assert asked == [empty.repository.name, shared.repository.name]
     # what the first one began instead is given up
     assert len(proxy.asked("DELETE", UPLOADS)) == 1
+
+
+def test_a_mount_is_looked_at(servers: Servers, proxy: Proxy) -> None:
+    """A registry that says it has mounted, and has nothing, or something else."""
+    server = servers("open")
+    with (
+        open_registry(server, new_name(), host=proxy.host) as shared,
+        open_registry(server, new_name(), host=proxy.host) as own,
+    ):
+        descriptor = put_blob(shared, b"mounted, and looked at")
+        lie = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size + 1)
+        with pytest.raises(VerificationError, match=rf"{descriptor.size} bytes, not {lie.size}"):
+            own.adopt(lie, [shared.repository])
+        own.delete(descriptor.digest)
+        proxy.faults = matching("POST", "mount=", answer(201))
+        assert not own.adopt(descriptor, [shared.repository])
+        assert own.mounted == 0
+
+
+def test_nothing_is_mounted_from_another_registry(servers: Servers, proxy: Proxy) -> None:
+    with open_registry(servers("open"), new_name(), host=proxy.host) as own:
+        far = Repository("registry.example.com", "ml/shared")
+        assert not own.adopt(blob(b"far away"), [far, own.repository])
+    assert proxy.asked("POST") == []
 
 
 @pytest.mark.parametrize("status", [202, 400, 403, 404, 405, 500, 501])

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from builder.models.inside.embeddings import parse_embedding
 from builder.models.inside.problem import Problem
 
 __all__ = ["OWN", "has_converter", "is_registered", "register"]
@@ -18,7 +19,6 @@ _CLASSIFIER = (
     {"zipmap": [True, False], "raw_scores": [True, False], "nocl": [True, False]},
 )
 _REGRESSOR = ("forests:regressor_shapes", None)
-_LEAVES = ("forests:regressor_shapes", {"decision_path": [True, False], "decision_leaf": [True, False]})
 
 # class: (converter, (shapes, options))
 OWN: dict[str, tuple[str, tuple[str, Any]]] = {
@@ -27,7 +27,7 @@ OWN: dict[str, tuple[str, tuple[str, Any]]] = {
     "sklearn.ensemble.RandomForestClassifier": ("forests:convert_classifier", _CLASSIFIER),
     "sklearn.ensemble.ExtraTreesClassifier": ("forests:convert_classifier", _CLASSIFIER),
     "sklearn.tree.DecisionTreeRegressor": ("forests:convert_regressor", _REGRESSOR),
-    "sklearn.tree.ExtraTreeRegressor": ("forests:convert_regressor", _LEAVES),
+    "sklearn.tree.ExtraTreeRegressor": ("forests:convert_regressor", _REGRESSOR),
     "sklearn.ensemble.RandomForestRegressor": ("forests:convert_regressor", _REGRESSOR),
     "sklearn.ensemble.ExtraTreesRegressor": ("forests:convert_regressor", _REGRESSOR),
     "sklearn.ensemble.HistGradientBoostingClassifier": ("histograms:convert_classifier", _CLASSIFIER),
@@ -41,6 +41,10 @@ OWN: dict[str, tuple[str, tuple[str, Any]]] = {
     ),
     "sklearn.model_selection.FixedThresholdClassifier": ("decisions:convert", _CLASSIFIER),
     "sklearn.model_selection.TunedThresholdClassifierCV": ("decisions:convert", _CLASSIFIER),
+    "sklearn.ensemble.RandomTreesEmbedding": (
+        "embeddings:convert_embedding",
+        ("embeddings:embedding_shapes", None),
+    ),
     "sklearn.impute.SimpleImputer": ("imputing:convert_imputer", ("imputing:imputer_shapes", None)),
     "sklearn.preprocessing.FunctionTransformer": ("functions:convert_function", ("functions:function_shapes", None)),
     "sklearn.compose.TransformedTargetRegressor": ("functions:convert_target", ("functions:target_shapes", None)),
@@ -74,7 +78,7 @@ def register(spec: dict[str, Any]) -> None:
             alias = "Lockship" + "".join(name.split(".")[::2]).title().replace(".", "") + name.rpartition(".")[2]
             update_registered_converter(
                 model, alias, _ours(shapes), _ours(converter), overwrite=True, options=options,
-                parser=_two_outputs if name == "catboost.CatBoostClassifier" else None,
+                parser=_PARSERS.get(name),
             )  # fmt: skip
     for entry in spec.get("converters") or ():
         _register_own(entry, spec.get("root"))
@@ -90,6 +94,12 @@ def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None
     operator.outputs.append(scope.declare_local_variable("label", Int64TensorType()))
     operator.outputs.append(scope.declare_local_variable("probabilities", guess_tensor_type(inputs[0].type)))
     return operator.outputs
+
+
+_PARSERS = {
+    "catboost.CatBoostClassifier": _two_outputs,
+    "sklearn.ensemble.RandomTreesEmbedding": parse_embedding,
+}
 
 
 def _loaded(name: str) -> Any:

@@ -141,11 +141,15 @@ def model_of(name: str) -> Any:
     import catboost
     import lightgbm
     import xgboost
-    from sklearn import calibration, discriminant_analysis, ensemble, linear_model, svm, tree
+    from sklearn import calibration, discriminant_analysis, ensemble, linear_model, model_selection, svm, tree
 
     forest = ensemble.RandomForestClassifier(50, random_state=0)
     quiet = {"iterations": 20, "verbose": 0, "allow_writing_files": False, "random_seed": 0}
     made = {
+        "soft votes": lambda: ensemble.VotingClassifier(
+            [("f", forest), ("l", linear_model.LogisticRegression())], voting="soft"
+        ),
+        "threshold": lambda: model_selection.FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3),
         "logistic": lambda: linear_model.LogisticRegression(max_iter=300),
         "ridge": linear_model.Ridge,
         "forest": lambda: forest,
@@ -188,6 +192,23 @@ def array(name: str, holes: bool = False, classes: int = 2, precision: str = "fl
     if name == "categories":
         fresh[:, 3] = abs(fresh[:, 3] * 5).round() % 9  # two that were never seen
     return compared(model, fresh, precision=precision)
+
+
+def transformed(name: str) -> dict[str, Any]:
+    """A transformer of numbers, some of which occur often."""
+    from sklearn.ensemble import RandomTreesEmbedding
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import KBinsDiscretizer, QuantileTransformer
+
+    made = {
+        "embedding": lambda: RandomTreesEmbedding(5, sparse_output=False, random_state=0),
+        "quantiles": lambda: QuantileTransformer(n_quantiles=40),
+        "bins": lambda: KBinsDiscretizer(4, encode="onehot-dense", quantile_method="averaged_inverted_cdf"),
+        "indicator": lambda: SimpleImputer(add_indicator=True),
+    }
+    x, fresh = matrix(holes=name == "indicator"), matrix(6, holes=name == "indicator")
+    x[::3, 1], fresh[::4, 1] = 0.5, 0.5
+    return compared(made[name]().fit(x), fresh)
 
 
 def votes() -> dict[str, Any]:

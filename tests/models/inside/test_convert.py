@@ -58,6 +58,20 @@ def test_what_other_converters_score_differently(scenario: Scenario, name: str) 
     assert found["off"]["probabilities"] < CLOSE
 
 
+@pytest.mark.parametrize("name", ["soft votes", "threshold"])
+def test_classifiers_around_classifiers(scenario: Scenario, name: str) -> None:
+    found = scenario("array", name)
+    assert found["off"]["label"] == 0
+    assert found["off"]["probabilities"] < CLOSE
+
+
+@pytest.mark.parametrize("name", ["embedding", "quantiles", "bins", "indicator"])
+def test_transformers_of_numbers(scenario: Scenario, name: str) -> None:
+    found = scenario("transformed", name)
+    assert found["inputs"] == {"inputs": "float32"}
+    assert found["off"]["features"] < CLOSE
+
+
 def test_votes_that_tie_are_resolved_as_in_the_original(scenario: Scenario) -> None:
     found = scenario("votes")
     assert found["ties"] > 0
