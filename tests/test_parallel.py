@@ -77,6 +77,15 @@ def test_a_stop_that_comes_too_late_changes_nothing() -> None:
     assert each([0, 1, 2], work, stop, threads=1) == [0, 1, 2]
 
 
+def test_a_stop_ends_a_pause() -> None:
+    stop = Stop()
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(StoppedError):
+        stop.wait(600)
+    stop = Stop()
+    stop.wait(0.01)  # nobody said anything
+
+
 def test_a_stop_cuts_the_connections_that_are_watched() -> None:
     stop, coming, gone = Stop(), threading.Event(), threading.Event()
 

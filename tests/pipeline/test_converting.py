@@ -89,7 +89,8 @@ def test_a_pipeline_from_skops_to_files(here: Locked) -> None:
 
 def test_it_needs_no_index_when_the_cache_is_filled(here: Locked) -> None:
     here.models(LINEAR)
-    done = here.run("convert", environ={"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_FIND_LINKS": ""})
+    assert here.run("convert").code == 0
+    done = here.run("convert", "--anew", environ={"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_FIND_LINKS": ""})
     assert done.code == 0, done
 
 
