@@ -719,7 +719,8 @@ with Registry(Repository(host, name), Network(), lambda: None, push=True) as reg
     registry.write_blob(third, (bytes([n]) * (1 << 20) for n in reversed(range(160))))
     for one in (first, second, third):
         Layout(Path(folder)).receive_blob(one, lambda start: registry.read_blob(one.digest, start))
-print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """
 
 
