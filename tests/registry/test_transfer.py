@@ -688,8 +688,8 @@ def test_half_read_is_no_error(registry: Registry, big: Descriptor) -> None:
     assert registry.has_blob(big.digest)
 
 
-# A process of its own, because what another test needed counts as well: its peak, in KiB. Not `ru_maxrss`, which a process
-# inherits from the one that started it.
+# A process of its own, because what another test needed counts as well: its peak, in KiB. Not `ru_maxrss`, which a
+# process inherits from the one that started it.
 THRIFTY = """
 import sys
 from collections.abc import Iterator
