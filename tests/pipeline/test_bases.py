@@ -291,7 +291,7 @@ def test_python_of_another_version(here: World, bases: Registry) -> None:
     assert "lockship.toml" in run.err
 
 
-@pytest.mark.parametrize("image", ['packages = ["libgomp1"]', 'snapshot = "https://snapshot.debian.org/"'])
+@pytest.mark.parametrize("image", ['packages = ["libgomp1"]', 'snapshot = "https://archive.example.com/"'])
 def test_debian_packages_do_not_go_into_an_image(here: World, bases: Registry, image: str) -> None:
     put(bases)
     with pytest.raises(ProjectError, match=r"image\.(packages|snapshot)") as caught:
