@@ -12,7 +12,8 @@ from builder.image.dockerfile import PIP, BaseFrom, base_archives, render_docker
 from builder.layers import tar
 from builder.layers.recipe import Layer
 from builder.lock.file import REQUIREMENTS_FILE, Lock, LockedPlatform
-from builder.lock.pins import Artifact
+from builder.lock.pins import Artifact, Resolution
+from builder.lock.requirements import parse, render
 from builder.pipeline.building import blob_of
 from builder.pipeline.context import Context, host_platform
 from builder.pipeline.fetching import fetch_missing_wheels
@@ -58,18 +59,30 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
         files=bool(entries),
         image_base=_image_base(prepared.lock, locked),
     )
-    requirements = project.path(REQUIREMENTS_FILE)
     with blob_of(prepared, context, base) as paths:
         write_context(
             folder,
             dockerfile,
-            requirements=requirements.read_bytes() if project.python.requirements else b"",
+            requirements=_requirements(project, locked),
             pip=_pip(prepared, context),
             base={name: paths[layer.digest] for name, layer in archives.items()},
             wheels=wheels,
             entries=entries,
         )
     return Exported(folder, image.platform, f"{project.name}:{prepared.plan.facts.version}")
+
+
+def _requirements(project: Project, locked: LockedPlatform) -> bytes:
+    """requirements.lock, or the part of it that the image gets: pip installs all that it is given."""
+    if not project.python.requirements:
+        return b""
+    file = project.path(REQUIREMENTS_FILE)
+    data = file.read_bytes()
+    if project.image.runtime == "python":
+        return data
+    names = {wheel.name for wheel in locked.wheels}
+    pins = tuple(pin for pin in parse(data.decode(), file) if pin.name in names)
+    return render(Resolution(pins, {}, {})).encode()
 
 
 def _image_base(lock: Lock, locked: LockedPlatform) -> BaseFrom | None:

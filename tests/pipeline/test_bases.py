@@ -17,7 +17,6 @@ from builder.lock.file import Lock, read_lock
 from builder.pipeline import build, check, lock, plan, prepare, verify
 from builder.pipeline.comparing import outlook
 from builder.pipeline.context import Context, host_platform
-from builder.pipeline.exporting import export_dockerfile
 from builder.pipeline.pushing import push
 from builder.pipeline.remaking import make_missing
 from builder.pipeline.stores import open_registry
@@ -512,15 +511,7 @@ def test_a_dockerfile_starts_from_the_base(here: World, bases: Registry) -> None
 
 
 def _dockerfile(one: Project, here: World) -> str:
-    from builder.image import dockerfile
-
-    pip = here.wheel("pip", dockerfile.PIP[0].split("-")[1], {"pip/__init__.py": b""})
-    patched = (pip.name, Digest.of(pip.read_bytes()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builder.pipeline.exporting.PIP", patched)
-        patch.setattr(dockerfile, "PIP", patched)
-        export_dockerfile(one, here.context, here.folder / "context")
-    return (here.folder / "context/Dockerfile").read_text()
+    return (here.docker_context(one) / "Dockerfile").read_text()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from builder.errors import (
 )
 from builder.layers.order import MAX_LAYERS
 from builder.lock.file import read_lock
+from builder.lock.requirements import parse
 from builder.pipeline import build, check, lock, plan
 from tests.support.folders import read_only
 from tests.support.world import World
@@ -384,6 +385,10 @@ def test_an_image_that_only_runs_models_gets_what_they_need(here: World) -> None
     assert versions(here).keys() == {"numpy", "flatbuffers", "onnxruntime"}
     assert "training==1.0" in (here.root / "requirements.lock").read_text()
     assert here.run("build").code == 0
+    docker = here.docker_context(here.load())
+    asked = {pin.name for pin in parse((docker / "requirements.lock").read_text(), "requirements.lock")}
+    brought = {wheel.name.partition("-")[0] for wheel in (docker / "wheels").iterdir()}
+    assert asked == brought == {"numpy", "flatbuffers", "onnxruntime"}
     here.project("training\n", image='runtime = "onnx"')
     refused = here.run("lock")
     assert refused.code == 2

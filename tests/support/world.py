@@ -17,7 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from builder.cache import Cache
+from builder.content import Digest
 from builder.pipeline.context import Context
 from builder.project import Project, load_project
 from builder.registry.layout import Layout
@@ -131,6 +134,19 @@ class World:
             check=False,
         )
         return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def docker_context(self, project: Project) -> Path:
+        """The folder that `export dockerfile` writes, with a small pip from our own index."""
+        from builder.image import dockerfile
+        from builder.pipeline.exporting import export_dockerfile
+
+        pip = self.wheel("pip", dockerfile.PIP[0].split("-")[1], {"pip/__init__.py": b""})
+        patched = (pip.name, Digest.of(pip.read_bytes()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("builder.pipeline.exporting.PIP", patched)
+            patch.setattr(dockerfile, "PIP", patched)
+            export_dockerfile(project, self.context, self.folder / "context")
+        return self.folder / "context"
 
     def interrupt(self, *words: str, after: float, by: signal.Signals = signal.SIGINT) -> Finished:
         """The command line, with Ctrl-C `after` so many seconds: SIGINT to all its processes, as terminals do.
