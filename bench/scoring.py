@@ -16,29 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import dotnet, java
 from bench.measure import CommandError
 from builder.cache import Cache, cache_root
-from builder.models.contract import Contract, from_scalar, read_contract
+from builder.models.contract import read_contract
 from builder.pipeline.context import Context
 from builder.pipeline.workshop import Workshop
 from builder.project import load_project
+from tests.support.models import golden_rows
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = ("penguins", "cars", "docstrings")
 BATCHES = (1, 100, 10_000)
-_DTYPES = {"float32": np.float32, "float64": np.float64, "int64": np.int64, "string": object, "bool": np.bool_}
-
-
-def rows_of(contract: Contract, count: int) -> dict[str, np.ndarray]:
-    """The golden rows, over and over, by tensor."""
-    found = {}
-    for tensor in contract.inputs:
-        rows = [[from_scalar(cell, tensor.type) for cell in row] for row in contract.golden.inputs[tensor.name]]
-        found[tensor.name] = np.array([rows[number % len(rows)] for number in range(count)], _DTYPES[tensor.type])
-    return found
 
 
 def in_python(name: str, folder: Path, seconds: float, rounds: int) -> dict[str, dict[str, float]]:
@@ -77,7 +66,9 @@ def measured(name: str, folder: Path, seconds: float, rounds: int) -> dict[str, 
     cache = Cache(cache_root(os.environ))
     options: dict[str, Any] = {"seconds": seconds, "rounds": rounds, "batches": BATCHES[1:]}
     for side, module in (("java", java), ("dotnet", dotnet)):
-        rates = module.rows_per_second(contract, model, rows_of(contract, BATCHES[-1]), folder / side, cache, **options)
+        rates = module.rows_per_second(
+            contract, model, golden_rows(contract, BATCHES[-1]), folder / side, cache, **options
+        )
         found[side] = {size: each["median"] for size, each in rates["batches"].items()}
     return found
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from builder.errors import StoreError, UsageError
+from builder.errors import RefusedError, StoreError, UsageError
 
-__all__ = ["atomic_write", "named_output", "new_file", "read_chunks", "temporary_folder", "unused", "write_file"]
+__all__ = [
+    "atomic_write",
+    "named_output",
+    "new_file",
+    "read_chunks",
+    "replaced_folder",
+    "temporary_folder",
+    "unused",
+    "write_file",
+]
 
 _CHUNK: Final = 1 << 20  # bytes
 
@@ -84,6 +93,27 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data`, all or nothing."""
     with atomic_write(path, mode=mode) as file:
         file.write(data)
+
+
+@contextmanager
+def replaced_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when the context ends well; until then nothing changes.
+
+    Raises RefusedError when there is something that isn't `is_ours`, OSError as the operating system does.
+    """
+    if folder.exists() and not is_ours(folder):
+        raise RefusedError(
+            f"{folder} holds something else", hint="name a folder that doesn't exist, is empty or was exported before"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(f".{folder.name}.", folder.parent) as temporary:
+        fresh = temporary / "new"
+        fresh.mkdir()
+        fresh.chmod(0o755)
+        yield fresh
+        if folder.exists():
+            folder.rename(temporary / "old")
+        fresh.rename(folder)
 
 
 def _sync_directory(path: Path) -> None:

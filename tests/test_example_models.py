@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from builder.cache import Cache
-from builder.models.contract import Contract, from_scalar, read_contract
+from builder.models.contract import Contract, read_contract
 from tests.conftest import DEVELOPER
 from tests.models.consumers.test_dotnet_real import build, facts, scoring
 from tests.models.consumers.test_dotnet_real import dotnet as dotnet
@@ -20,28 +20,19 @@ from tests.models.consumers.test_java_jvm import workshop as workshop
 from tests.support.dotnet import Dotnet
 from tests.support.dotnet_programs import read_results, write_rows
 from tests.support.java_workshop import Workshop
-from tests.support.models import Tensors, Trained
+from tests.support.models import Trained, golden_rows
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("penguins", "cars", "docstrings")
-_DTYPES = {"float32": np.float32, "float64": np.float64, "int64": np.int64, "string": object, "bool": np.bool_}
 
 
 def example(name: str) -> Trained:
     """The committed model; its rows are the golden ones, over and over."""
     folder = ROOT / "examples" / name
     contract = read_contract(folder / f"{name}.contract.json")
-    return Trained(contract, (folder / f"{name}.onnx").read_bytes(), lambda count, seed: golden(contract, count))
-
-
-def golden(contract: Contract, count: int) -> Tensors:
-    found = {}
-    for tensor in contract.inputs:
-        rows = [[from_scalar(cell, tensor.type) for cell in row] for row in contract.golden.inputs[tensor.name]]
-        found[tensor.name] = np.array([rows[number % len(rows)] for number in range(count)], _DTYPES[tensor.type])
-    return found
+    return Trained(contract, (folder / f"{name}.onnx").read_bytes(), lambda count, seed: golden_rows(contract, count))
 
 
 def expected(contract: Contract, name: str, count: int) -> np.ndarray:

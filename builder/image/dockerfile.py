@@ -15,8 +15,8 @@ from typing import Final
 
 from builder.cache import storage_error
 from builder.content import Digest
-from builder.errors import ProjectError, RefusedError
-from builder.files import temporary_folder
+from builder.errors import ProjectError
+from builder.files import replaced_folder
 from builder.image.config import NOTHING, Facts, Inherited, entrypoint, environment, labels, user
 from builder.layers import tar
 from builder.layers.gzip import content_of
@@ -108,15 +108,8 @@ def write_context(
 
     All or nothing: an earlier export is replaced, anything else is refused (RefusedError).
     """
-    if folder.exists() and not _is_ours(folder):
-        raise RefusedError(
-            f"{folder} holds something else", hint="name a folder that doesn't exist, is empty or was exported before"
-        )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(f".{folder.name}.", folder.parent) as temporary:
-            fresh = temporary / "new"
-            _folder(fresh)
+        with replaced_folder(folder, _is_ours) as fresh:
             _write(fresh / "Dockerfile", dockerfile.encode())
             _write(fresh / "requirements.lock", requirements)
             _copy(pip, fresh / PIP[0])
@@ -126,9 +119,6 @@ def write_context(
                 _copy(path, fresh / "wheels" / name)
             for entry in entries:
                 _place(entry, fresh / "files" / entry.path)
-            if folder.exists():
-                folder.rename(temporary / "old")
-            fresh.rename(folder)
     except OSError as error:
         raise storage_error(error, folder, "write") from error
 

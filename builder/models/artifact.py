@@ -15,7 +15,16 @@ from builder.content import CHUNK, MEDIA_MANIFEST, Descriptor, Digest, canonical
 from builder.errors import ModelError
 from builder.models.contract import Contract
 
-__all__ = ["ARTIFACT_TYPE", "EMPTY", "MEDIA_MODEL", "ModelArtifact", "describe_files", "model_artifact", "tag_of"]
+__all__ = [
+    "ARTIFACT_TYPE",
+    "EMPTY",
+    "MEDIA_MODEL",
+    "SUFFIXES",
+    "ModelArtifact",
+    "describe_files",
+    "model_artifact",
+    "tag_of",
+]
 
 ARTIFACT_TYPE: Final = "application/vnd.lockship.model.v1"
 MEDIA_MODEL: Final = "application/vnd.lockship.model.v1.onnx"
@@ -29,6 +38,9 @@ _TITLE: Final = "org.opencontainers.image.title"
 _EMPTY_BYTES: Final = b"{}"
 EMPTY: Final = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(_EMPTY_BYTES), len(_EMPTY_BYTES))
 """The descriptor of the empty JSON object ("Guidance for an Empty Descriptor")."""
+
+SUFFIXES: Final = tuple(_MEDIA)
+"""How the names of a model's files end, the model's own first."""
 
 _LONGEST_TAG: Final = 128
 
@@ -97,12 +109,7 @@ def model_artifact(
     ModelError when the model is not the one that the contract is about.
     """
     layers = tuple(descriptor for descriptor, _ in files)
-    if layers[0].digest != contract.digest:
-        raise ModelError(
-            f"is not the model of its contract: that says {contract.digest}, the file is {layers[0].digest}",
-            file=files[0][1],
-            hint="run `lockship convert`, which writes both",
-        )
+    contract.require_model(layers[0].digest, files[0][1])
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MEDIA_MANIFEST,

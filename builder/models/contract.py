@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from builder.content import Digest
 from builder.errors import ModelError
 
 __all__ = [
@@ -174,6 +175,15 @@ class Contract(_Value):
     def rows(self) -> int:
         """How many golden rows there are."""
         return len(next(iter(self.golden.inputs.values())))
+
+    def require_model(self, found: Digest, file: Path, *, title: str = "its contract") -> None:
+        """Raises ModelError unless `found`, the digest of the model at `file`, is the one that this (`title`) is about."""
+        if found != self.digest:
+            raise ModelError(
+                f"is not the model of {title}, which says {self.digest}; it is {found}",
+                file=file,
+                hint="run `lockship convert`, which writes both",
+            )
 
     def to_json(self) -> bytes:
         """The file's bytes: the same for the same contract."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from builder.models.children import Child
-from builder.models.runtimes import DEFAULT, Consumer, parse_consumer
+from builder.models.runtimes import DEFAULT, parse_consumer
 from builder.models.spec import bounds
 from builder.pipeline.runtimes import Runtime
 from builder.pipeline.workshop import Workshop
@@ -98,7 +98,7 @@ def runtimes_of(shop: Workshop, model: Model) -> Sequence[Runtime]:
         known = found.setdefault(runtime.version, runtime)
         if known is not runtime and runtime.notice is not None and known.notice is not None:
             found[runtime.version] = Runtime(
-                Consumer(f"{known.consumer.language}", known.consumer.version), None, None, None, None,
+                known.consumer, None, None, None, None,
                 f"{known.notice}; {runtime.notice}",
             )  # fmt: skip
     return list(found.values())

@@ -12,7 +12,7 @@ from builder.content import Descriptor, Digest
 from builder.errors import StoreError, UsageError, VerificationError
 from builder.files import atomic_write
 from builder.image.config import annotations_of
-from builder.models.artifact import ARTIFACT_TYPE, EMPTY, ModelArtifact, describe_files, model_artifact
+from builder.models.artifact import ARTIFACT_TYPE, EMPTY, SUFFIXES, ModelArtifact, describe_files, model_artifact
 from builder.models.contract import read_contract
 from builder.models.sources import converted_models
 from builder.parallel import Stop, each
@@ -24,7 +24,6 @@ __all__ = ["FetchedModel", "artifacts", "fetch_models", "store_models", "tag_mod
 
 # of a release's annotations, those that say where it comes from; when and what it is the artifact says itself
 _PASSED_ON: Final = ("org.opencontainers.image.revision", "org.opencontainers.image.source")
-_SUFFIXES: Final = (".onnx", ".contract.json", ".parity.json", ".parity.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _is_model(document: dict[str, Any]) -> bool:
 def _file_name(layer: dict[str, Any], digest: Digest) -> str:
     """The name that a layer gives itself: of a file in the folder, and of a kind that belongs to a model."""
     title = str(layer.get("annotations", {}).get("org.opencontainers.image.title", ""))
-    if not title.endswith(_SUFFIXES) or title != Path(title).name or title.startswith(".") or "\\" in title:
+    if not title.endswith(SUFFIXES) or title != Path(title).name or title.startswith(".") or "\\" in title:
         raise VerificationError(
             f"the model {digest} has a file of the name {title!r}",
             hint="no lockship wrote that: ask whoever pushed it",

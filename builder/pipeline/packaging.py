@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from builder.content import Digest
-from builder.errors import LockshipError, ModelError, ProjectError, RefusedError, StoreError, UsageError
-from builder.files import temporary_folder
+from builder.errors import LockshipError, ModelError, ProjectError, StoreError, UsageError
+from builder.files import replaced_folder
 from builder.models.contract import Contract, read_contract
 from builder.pipeline.shipped import require_current
 from builder.project import Project
@@ -70,12 +70,7 @@ def converted_at(file: Path) -> Converted:
         raise ModelError(
             f"cannot read: {error.strerror}", file=onnx, hint="the model lies beside its contract; `lockship convert`"
         ) from error
-    if (found := Digest.of(model)) != contract.digest:
-        raise ModelError(
-            f"is not the model of {file.name}, which says {contract.digest}; it is {found}",
-            file=onnx,
-            hint="run `lockship convert`, which writes both",
-        )
+    contract.require_model(Digest.of(model), onnx, title=file.name)
     return Converted(contract, model, file)
 
 
@@ -85,20 +80,10 @@ def write_package(folder: Path, files: Mapping[str, bytes], sign: tuple[str, str
     `sign` is a file of the package and a text in it that only an export writes: a folder that has it is replaced,
     an empty one too; anything else is refused (RefusedError).
     """
-    if folder.exists() and not _is_ours(folder, sign):
-        raise RefusedError(
-            f"{folder} holds something else", hint="name a folder that doesn't exist, is empty or was exported before"
-        )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(f".{folder.name}.", folder.parent) as temporary:
-            fresh = temporary / "new"
-            fresh.mkdir(mode=0o755)
+        with replaced_folder(folder, lambda there: _is_ours(there, sign)) as fresh:
             for path, data in sorted(files.items()):
                 _write(fresh, PurePosixPath(path), data)
-            if folder.exists():
-                folder.rename(temporary / "old")
-            fresh.rename(folder)
     except OSError as error:
         raise StoreError(
             f"cannot write: {error.strerror or error}", file=folder, hint="name another folder with --output"

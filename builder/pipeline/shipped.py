@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from builder.content import Digest
 from builder.errors import ModelError
 from builder.models.contract import read_contract
 from builder.models.sources import converted_models, file_digest, model_digest
@@ -58,13 +57,5 @@ def require_current(project: Project, name: str, model: Model) -> None:
         raise ModelError(
             f"{what} changed since it was converted", file=project.path(files.onnx), hint="run `lockship convert`"
         )
-    if (found := _digest(project, files.onnx)) != contract.digest:
-        raise ModelError(
-            f"is not the model of its contract, which says {contract.digest}; it is {found}",
-            file=project.path(files.onnx),
-            hint="run `lockship convert`, which writes both",
-        )
-
-
-def _digest(project: Project, onnx: str) -> Digest:
-    return file_digest(project, onnx, "the converted model", "output")
+    digest = file_digest(project, files.onnx, "the converted model", "output")
+    contract.require_model(digest, project.path(files.onnx))

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from builder.content import Descriptor, Digest
-from builder.errors import RefusedError, StoreError, VerificationError
+from builder.errors import StoreError, VerificationError
 from builder.registry.answers import Answer
 from builder.registry.calls import SMALL, Call, PassingError
-from builder.registry.manifests import ACCEPTED, MAX_MANIFEST, describe, parse_manifest
+from builder.registry.manifests import ACCEPTED, MAX_MANIFEST, describe
 from builder.registry.received import check_received, digest_header
 from builder.registry.reference import Repository, is_tag
 from builder.registry.referrers import Fallback
 from builder.registry.session import Session
-from builder.registry.store import Manifest
+from builder.registry.store import Manifest, check_manifest, taken
 from builder.registry.tokens import Scopes
 
 __all__ = ["Catalog"]
@@ -91,19 +91,11 @@ class Catalog:
 
     def put_manifest(self, descriptor: Descriptor, data: bytes, *, tag: str | None = None, move: bool = False) -> None:
         """See `Store.put_manifest`: the tag is looked up before it is set, and after it."""
-        if tag is not None and not is_tag(tag):
-            raise StoreError(f"not a tag: {tag[:140]!r}", hint="letters, digits and . _ -, at most 128")
-        document = parse_manifest(data)
-        if document is None:
-            raise VerificationError(f"{descriptor.digest} is not a manifest")
+        document = check_manifest(descriptor, data, tag)
         described = describe(document, data)
-        if (described.digest, described.size) != (descriptor.digest, descriptor.size):
-            raise VerificationError(f"expected {descriptor.digest} ({descriptor.size:,} bytes), got {described.digest}")
-        if len(data) > MAX_MANIFEST:
-            raise StoreError(f"a manifest of {len(data):,} bytes: registries take {MAX_MANIFEST:,} at most")
         before = self.resolve(tag) if tag is not None else None
         if tag is not None and before is not None and before != described.digest and not move:
-            raise _taken(tag, before, described.digest)
+            raise taken(tag, before, described.digest)
         subject = document.get("subject")
         if before == described.digest and subject is None:
             return
@@ -119,7 +111,7 @@ class Catalog:
         if after is None:
             raise StoreError(f"{self._repository}: the tag {tag!r} is gone right after it was set", hint="push again")
         if after != digest:
-            raise _taken(tag, after, digest)
+            raise taken(tag, after, digest)
 
     def put(self, reference: str, media_type: str, data: bytes) -> Answer:
         """Store a manifest under a tag or digest, as it is; the registry's answer."""
@@ -167,13 +159,6 @@ class Catalog:
 
 def _mark(reference: str) -> str:
     return f"@{reference}" if isinstance(reference, Digest) else f":{reference}"
-
-
-def _taken(tag: str, found: Digest, wanted: Digest) -> RefusedError:
-    return RefusedError(
-        f"{tag!r} is taken: it is {found}, not {wanted}",
-        hint="a version never changes; give this one a version of its own",
-    )
 
 
 def _named_digests(answer: Answer) -> list[Digest]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from builder.content import CHUNK, MEDIA_INDEX, Descriptor, Digest, canonical_json
-from builder.errors import RefusedError, StoreError, VerificationError
+from builder.errors import StoreError, VerificationError
 from builder.files import read_chunks, write_file
 from builder.progress import Task
 from builder.registry.blobs import DAMAGED, Blobs
 from builder.registry.manifests import MAX_MANIFEST, describe, is_descriptor, parse_manifest
-from builder.registry.reference import Repository, full_name, is_tag
-from builder.registry.store import Manifest
+from builder.registry.reference import Repository, full_name
+from builder.registry.store import Manifest, check_manifest, taken
 
 __all__ = ["Layout"]
 
@@ -198,13 +198,7 @@ class Layout:
 
     def put_manifest(self, descriptor: Descriptor, data: bytes, *, tag: str | None = None, move: bool = False) -> None:
         """Store a manifest or index, after everything it names; see `Store.put_manifest`."""
-        if tag is not None and not is_tag(tag):
-            raise StoreError(f"not a tag: {tag[:140]!r}", hint="letters, digits and . _ -, at most 128")
-        document = parse_manifest(data)
-        if document is None:
-            raise VerificationError(f"{descriptor.digest} is not a manifest")
-        if len(data) > MAX_MANIFEST:
-            raise StoreError(f"a manifest of {len(data):,} bytes: registries take {MAX_MANIFEST:,} at most")
+        document = check_manifest(descriptor, data, tag)
         self._require_parts(document)
         self.write_blob(descriptor, [data])
         subject = "subject" in document
@@ -219,10 +213,7 @@ class Layout:
                 return
             for known in entries:
                 if _tag_of(known) == tag and known["digest"] != descriptor.digest and not move:
-                    raise RefusedError(
-                        f"{tag!r} is taken: it is {known['digest']}, not {descriptor.digest}",
-                        hint="a version never changes; give this one a version of its own",
-                    )
+                    raise taken(tag, known["digest"], descriptor.digest)
             names = {_REF: tag} | ({_IMAGE_NAME: f"{full_name(self._name)}:{tag}"} if self._name else {})
             entries[:] = [known for known in entries if _tag_of(known) != tag]
             entries.append(entry | {"annotations": entry.get("annotations", {}) | names})

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from builder.content import Descriptor, Digest
-from builder.errors import VerificationError
+from builder.errors import RefusedError, StoreError, VerificationError
 from builder.progress import Task
-from builder.registry.reference import Repository
+from builder.registry.manifests import MAX_MANIFEST, parse_manifest
+from builder.registry.reference import Repository, is_tag
 
-__all__ = ["MAX_CONFIG", "Manifest", "Store", "read_config"]
+__all__ = ["MAX_CONFIG", "Manifest", "Store", "check_manifest", "read_config", "taken"]
 
 MAX_CONFIG: Final = 16 << 20  # bytes; configurations are read into memory
 
@@ -84,6 +85,31 @@ class Store(Protocol):
 
     def delete(self, digest: Digest) -> None:
         """Drop a manifest or blob and every tag on it."""
+
+
+def check_manifest(descriptor: Descriptor, data: bytes, tag: str | None) -> dict[str, Any]:
+    """The document of a manifest that is to be stored as `descriptor` says; what no store would take is refused.
+
+    Raises StoreError for a tag that is none and for a manifest that is too large, VerificationError for other bytes.
+    """
+    if tag is not None and not is_tag(tag):
+        raise StoreError(f"not a tag: {tag[:140]!r}", hint="letters, digits and . _ -, at most 128")
+    document = parse_manifest(data)
+    if document is None:
+        raise VerificationError(f"{descriptor.digest} is not a manifest")
+    if ((found := Digest.of(data)), len(data)) != (descriptor.digest, descriptor.size):
+        raise VerificationError(f"expected {descriptor.digest} ({descriptor.size:,} bytes), got {found}")
+    if len(data) > MAX_MANIFEST:
+        raise StoreError(f"a manifest of {len(data):,} bytes: registries take {MAX_MANIFEST:,} at most")
+    return document
+
+
+def taken(tag: str, found: str, wanted: Digest) -> RefusedError:
+    """The error for a version's tag that names another digest."""
+    return RefusedError(
+        f"{tag!r} is taken: it is {found}, not {wanted}",
+        hint="a version never changes; give this one a version of its own",
+    )
 
 
 def read_config(store: Store, descriptor: Mapping[str, Any], what: str) -> bytes:

@@ -23,10 +23,11 @@ from builder.models.contract import (
     Sources,
     TensorType,
     Tolerance,
+    from_scalar,
     to_scalar,
 )
 
-__all__ = ["MODELS", "Trained", "churn", "diabetes", "wine"]
+__all__ = ["MODELS", "Trained", "churn", "diabetes", "golden_rows", "wine"]
 
 Tensors = Mapping[str, np.ndarray]
 """By the name of the tensor: `[rows, features]` going in; `[rows]` or `[rows, width]` coming out."""
@@ -61,6 +62,15 @@ class Trained:
         file = folder / f"{self.contract.name}.contract.json"
         file.write_bytes(self.contract.to_json())
         return file
+
+
+def golden_rows(contract: Contract, count: int) -> Tensors:
+    """The rows of a contract, over and over."""
+    found = {}
+    for tensor in contract.inputs:
+        rows = [[from_scalar(cell, tensor.type) for cell in row] for row in contract.golden.inputs[tensor.name]]
+        found[tensor.name] = np.array([rows[number % len(rows)] for number in range(count)], _DTYPES[tensor.type])
+    return found
 
 
 @cache
