@@ -177,7 +177,7 @@ class Contract(_Value):
         return len(next(iter(self.golden.inputs.values())))
 
     def require_model(self, found: Digest, file: Path, *, title: str = "its contract") -> None:
-        """Raises ModelError unless `found`, the digest of the model at `file`, is the one that this (`title`) is about."""
+        """Raises ModelError unless `found`, the digest of the model at `file`, is what this (`title`) is about."""
         if found != self.digest:
             raise ModelError(
                 f"is not the model of {title}, which says {self.digest}; it is {found}",
