@@ -173,7 +173,8 @@ class Gate:
         part = found.within(group["start"], group["stop"])
         size = group["stop"] - group["start"]
         refused = [row for row in self.job["reference"]["refused"] if group["start"] <= row < group["stop"]]
-        unscored = {row for row in self.job["scored"][0]["refused"] if group["start"] <= row < group["stop"]}
+        refusing = (row for scored in self.job["scored"] for row in scored["refused"])  # whichever runtime it is
+        unscored = {row for row in refusing if group["start"] <= row < group["stop"]}
         return {
             "name": group["name"],
             "why": group["why"],

@@ -27,6 +27,7 @@ class Scores:
         self.others: dict[int, dict[str, Any]] = {}
         self.refused: list[int] = []
         self.unscored: list[int] = []
+        self.newer_unscored: list[int] = []  # under a second runtime
         self.problems: list[dict[str, str]] = []
         self.label = "int64"
 
@@ -37,12 +38,12 @@ class Scores:
         kept = np.setdiff1d(rows, self.refused)
         reference = self._write("reference", kept, self.expected)
         scored = np.setdiff1d(rows, self.unscored)
-        variants = []
+        variants: list[dict[str, Any]] = []
         for threads in (1, 2):
             got = {**self.got, **self.others.get(threads, {})}
             file = self._write(f"scored-{threads}", scored, got)
             variants.append({"threads": threads, "batch": "all", "rows": len(scored), "file": file})
-        job = {
+        job: dict[str, Any] = {
             "folder": str(self.folder),
             "onnx": str(self.folder / "model.onnx"),
             "rows": str(self.folder / "rows.npz"),
@@ -74,9 +75,21 @@ class Scores:
                     "refused": self.unscored,
                     "skipped": [],
                     "problems": self.problems,
-                }
+                },
             ],
         }
+        if self.newer_unscored:
+            file = self._write("scored-newer", np.setdiff1d(rows, self.newer_unscored), self.got)
+            newer = {"threads": 1, "batch": "all", "rows": ROWS - len(self.newer_unscored), "file": file}
+            job["scored"].append(
+                {
+                    "runtime": "1.20.1",
+                    "variants": [newer],
+                    "refused": self.newer_unscored,
+                    "skipped": [],
+                    "problems": [],
+                }
+            )
         return compare.run(job)
 
     def _write(self, name: str, rows: Any, scores: dict[str, Any]) -> str:
@@ -190,6 +203,13 @@ def test_rows_that_the_original_refuses_are_told(scores: Scores) -> None:
 
 def test_rows_that_only_onnx_refuses_fail(scores: Scores) -> None:
     scores.unscored, scores.refused = [11, 12], [12]
+    verdict = scores.verdict()
+    assert codes(verdict) == ["unscored"]
+    assert verdict["groups"][0]["unscored"] == 1
+
+
+def test_rows_that_only_one_of_several_runtimes_refuses_fail(scores: Scores) -> None:
+    scores.newer_unscored, scores.refused = [11, 12], [12]
     verdict = scores.verdict()
     assert codes(verdict) == ["unscored"]
     assert verdict["groups"][0]["unscored"] == 1
