@@ -68,9 +68,10 @@ def _announce(terminal: Terminal, one: Conversion) -> None:
     compared = sum(group["compared"] for group in groups)
     worst = max((group["max_abs"] for group in groups if group["strict"]), default=0.0)
     runtimes = ", ".join(dict.fromkeys(one.verdict["runtimes"]))
+    labels = "labels the same, " if one.contract.output("label") is not None else ""
     terminal.note(
         f"{one.name}: {human_size(one.contract.size)}; {compared:,} rows compared under onnxruntime {runtimes}, "
-        f"labels the same, numbers off by {worst:.2g} at most"
+        f"{labels}numbers off by {worst:.2g} at most"
     )
     for limit in one.verdict.get("limits", ()):
         terminal.note(f"  known limit: {limit['message']}")

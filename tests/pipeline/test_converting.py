@@ -95,7 +95,7 @@ def test_it_needs_no_index_when_the_cache_is_filled(here: Locked) -> None:
 
 
 def test_scores_that_differ_are_refused_with_the_worst_rows(here: Locked) -> None:
-    """Trees behind a scaler, in float32: the sample's own numbers fall on the other side of thresholds."""
+    """Of a tolerance that no float32 keeps: only the report is left, and nothing of the conversion before."""
     here.models(BOOSTED + "tolerance = { absolute = 1e-12, relative = 0 }\n")
     (here.root / "boosted.onnx").write_text("of an earlier conversion")
     done = here.run("convert")
