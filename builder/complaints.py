@@ -23,6 +23,8 @@ _WORDS: Final = {
     "too_short": "needs at least one item",
 }
 
+_SECRET: Final = ("url", "database")  # keys whose values may hold a password, well written or not
+
 
 def explain(
     error: ValidationError,
@@ -58,7 +60,8 @@ def explain(
     if keys[0] == "version" and problem["type"] != "value_error":
         message = "should be a string, or { git = true }"
     shown = problem.get("input")
-    secret = isinstance(shown, str) and re.search(r":.*@", shown, re.DOTALL)  # what may be user:password@host
+    # what may be user:password@host, or an address with a password or a signature among its parameters
+    secret = isinstance(shown, str) and (keys[-1] in _SECRET or re.search(r":.*(@|\?.*=)", shown, re.DOTALL))
     got = f" (got {shown!r})" if isinstance(shown, str | int | float) and not secret else ""
     return ProjectError(f"{name}: {message}{got}", hint=hint, file=file, line=line)
 

@@ -12,7 +12,17 @@ from urllib.parse import urlsplit
 
 from builder.errors import ProjectError
 
-__all__ = ["Checkout", "checkout", "default_branch", "describe", "last_commit", "source_url", "top_folder"]
+__all__ = [
+    "Checkout",
+    "checkout",
+    "default_branch",
+    "describe",
+    "is_pushed",
+    "last_commit",
+    "source_url",
+    "top_folder",
+    "who",
+]
 
 # Ours, below the project's folder: what a build writes must not make the next build's tree dirty.
 _OWN_FOLDER: Final = ".lockship"
@@ -106,6 +116,37 @@ def top_folder(folder: Path, environ: Mapping[str, str]) -> Path | None:
     if code and "not a git repository" not in complaint:
         raise _refused(complaint, folder)
     return None if code else Path(output.removesuffix("\n"))
+
+
+def is_pushed(folder: Path, commit: str, environ: Mapping[str, str]) -> bool:
+    """Whether a remote has `commit`, as far as this clone knows without asking it.
+
+    A clone that CI made at a commit, without branches, got the commit from there.
+    """
+    try:
+        remotes = _start(folder, environ, "for-each-ref", "--count=1", "--contains", commit, "refs/remotes")
+        tags = _start(folder, environ, "config", "--local", "--get-regexp", r"^remote\..*\.url$")
+        branch = _start(folder, environ, "symbolic-ref", "--quiet", "HEAD")
+    except OSError:
+        return False
+    (code, found, _), (_, urls, _), (detached, _, _) = _finish(remotes), _finish(tags), _finish(branch)
+    if code == 0 and found.strip():
+        return True
+    # a job's clone: HEAD stands on a commit and on no branch, and there is somewhere it came from
+    known = {environ.get(name) for name in ("CI_COMMIT_SHA", "GITHUB_SHA", "BUILD_SOURCEVERSION", "GIT_COMMIT")}
+    return bool(detached and urls.strip() and commit in known)
+
+
+def who(folder: Path, environ: Mapping[str, str]) -> str | None:
+    """``Name <address>`` as git would sign a commit here, or None when nobody told it."""
+    try:
+        name = _start(folder, environ, "config", "user.name")
+        mail = _start(folder, environ, "config", "user.email")
+    except OSError:
+        return None
+    (_, first, _), (_, second, _) = _finish(name), _finish(mail)
+    parts = [part for part in (first.strip(), f"<{second.strip()}>" if second.strip() else "") if part]
+    return " ".join(parts) or None
 
 
 def last_commit(folder: Path, file: str | None, environ: Mapping[str, str]) -> str | None:

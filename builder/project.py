@@ -8,20 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from builder.complaints import explain, unknown_key
 from builder.content import Platform
+from builder.datakeys import Data, DatabaseSection, DataField, DataName
 from builder.errors import LockshipError, ProjectError
 from builder.modelkeys import Model
 from builder.sections import Absolute, Inside, Section, matching
+from builder.stagekeys import Stage, StageName
 
 __all__ = [
+    "Data",
+    "DatabaseSection",
     "FileMapping",
     "Image",
     "Model",
     "Project",
     "Python",
+    "Retention",
+    "Signing",
     "StoreSection",
     "find_project",
     "load_project",
@@ -168,6 +174,22 @@ class StoreSection(Section):
     plain_http: tuple[HostName, ...] = Field(default=(), alias="plain-http")
 
 
+class Signing(Section):
+    """`[signing]`: the file of the public key that releases are signed with; the private one is never named here."""
+
+    key: Inside
+
+
+class Retention(Section):
+    """`[retention]`: how many releases are kept, the newest, and for how many days each is.
+
+    Whatever stages have, and had last, is kept besides.
+    """
+
+    keep: Annotated[int, Field(ge=1, le=100_000)] = 10
+    keep_days: Annotated[int, Field(ge=0, le=100_000)] = Field(default=90, alias="keep-days")
+
+
 class Project(Section):
     """A project: a folder with a `lockship.toml`.
 
@@ -184,8 +206,22 @@ class Project(Section):
     model: Model | None = None
     models: dict[ModelName, Model] = Field(default_factory=dict)
     store: StoreSection = StoreSection()
+    data: dict[DataName, DataField] = Field(default_factory=dict)
+    database: DatabaseSection | None = None
+    signing: Signing | None = None
+    stages: dict[StageName, Stage] = Field(default_factory=dict)
+    retention: Retention | None = None
     root: Path = Path()
     file: Path = Path(PROJECT_FILE)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        for name, stage in self.stages.items():
+            if stage.after is not None and (stage.after == name or stage.after not in self.stages):
+                raise ValueError(f"stages.{name}: after = {stage.after!r} is no other stage of this file")
+            if stage.signed and self.signing is None:
+                raise ValueError(f'stages.{name}: signed = true needs a [signing] section with key = "cosign.pub"')
+        return self
 
     def path(self, relative: str) -> Path:
         """`relative` as a path of this machine."""

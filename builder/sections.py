@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-__all__ = ["Absolute", "Inside", "Section", "matching"]
+__all__ = ["Absolute", "Inside", "Section", "inside", "matching"]
 
 
 class Section(BaseModel):
@@ -16,8 +16,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
 
 
-def _inside(value: str) -> str:
-    """A path below the project's folder."""
+def inside(value: str) -> str:
+    """`value` if it is a path below the project's folder; raises ValueError for others."""
     parts = value.split("/")
     if value.startswith(("/", "~")) or "\\" in value or ".." in parts or "\0" in value or not value:
         raise ValueError("a path here is relative and may not leave the project's folder")
@@ -42,5 +42,5 @@ def matching(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Inside = Annotated[str, AfterValidator(_inside)]
+Inside = Annotated[str, AfterValidator(inside)]
 Absolute = Annotated[str, AfterValidator(_absolute)]

@@ -22,7 +22,8 @@ ORDER = (
     ("errors",),
     ("content", "progress", "files", "templating", "complaints", "network", "parallel", "words"),
     ("http", "sections"),
-    ("modelkeys",),
+    ("modelkeys", "datakeys"),
+    ("stagekeys",),
     ("cache", "project", "git"),
     STAGES,
     ("work",),
@@ -36,6 +37,12 @@ LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 EXCEPTIONS = {
     ("image", "layers"): {"builder.layers.gzip", "builder.layers.recipe", "builder.layers.tar"},
     ("image", "registry"): {"builder.registry.manifests", "builder.registry.store"},
+    ("releases", "registry"): {
+        "builder.registry.artifact",
+        "builder.registry.manifests",
+        "builder.registry.reference",
+        "builder.registry.store",
+    },
     ("lock", "registry"): {"builder.registry.manifests", "builder.registry.reference", "builder.registry.store"},
     ("deploy", "layers"): {"builder.layers.tar"},
     ("deploy", "registry"): {"builder.registry.manifests", "builder.registry.reference", "builder.registry.store"},
@@ -150,6 +157,8 @@ HEAVY = {
     "pypi_simple",
     "pathspec",
     "deflate",
+    "cryptography",
+    "cyclonedx",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from builder import errors, modelkeys, project
+from builder import errors, modelkeys, project, stagekeys
 from builder.templating import toml
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +45,12 @@ def test_every_error_has_its_exit_code_in_the_table() -> None:
     assert documented == used | {0, 130, 141}
 
 
+_TABLES = (
+    "root", "file", "python", "image", "model", "models", "store", "data", "database", "signing", "stages",
+    "retention",
+)  # fmt: skip
+"""Fields that are tables of their own, or no keys at all."""
+
 SECTIONS = {
     "Top level": project.Project,
     "`[python]`": project.Python,
@@ -53,13 +59,17 @@ SECTIONS = {
     "`[model]`, `[models.NAME]`": project.Model,
     "`[model.inputs]`": modelkeys.Column,
     "`[store]`": project.StoreSection,
+    "`[signing]`": project.Signing,
+    "`[stages.NAME]`": stagekeys.Stage,
+    "`[stages.NAME.deploy]`": stagekeys.Deploy,
+    "`[stages.NAME.deploy.health]`": stagekeys.Health,
 }
 
 
 def documented_keys(model: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
     """The keys of a section, with their default as TOML writes it (None where words say it); no sections within."""
     for name, field in model.model_fields.items():
-        if name in ("root", "file", "python", "image", "model", "models", "store", "sources"):
+        if name == "sources" or (model is project.Project and name in _TABLES):
             continue
         default = field.get_default(call_default_factory=True)
         if field.is_required() or default in (None, (), {}) or isinstance(default, BaseModel):
@@ -88,8 +98,8 @@ def test_the_project_file_on_the_page_is_valid(tmp_path: Path) -> None:
 
 def test_commands_on_the_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    app = (ROOT / "builder/cli/app.py").read_text()
-    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export", "import"}
+    app = "".join((ROOT / "builder/cli" / name).read_text() for name in ("app.py", "releases.py"))
+    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export", "import", "keys"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"`make ([a-z-]+)", text) + re.findall(r"(?m)^\$ make ([a-z-]+)", text):

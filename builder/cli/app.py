@@ -17,6 +17,7 @@ import typer
 
 from builder.cli.bundles import imports
 from builder.cli.exports import export
+from builder.cli.keys import keys
 from builder.cli.options import (
     HERE,
     JsonOption,
@@ -26,6 +27,7 @@ from builder.cli.options import (
     ReferenceArgument,
     opened,
 )
+from builder.cli.releases import releases
 from builder.errors import LockshipError
 
 if TYPE_CHECKING:
@@ -43,8 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(releases)
 app.add_typer(export, name="export")
 app.add_typer(imports, name="import")
+app.add_typer(keys, name="keys")
 
 # What the parser raises for a wrong command line; typer keeps the class to itself.
 _CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -259,22 +263,6 @@ def pull(
     from builder.cli import pull as command
 
     command.run(opened(json, quiet), project, reference, to, platform)
-
-
-@app.command()
-def verify(
-    project: ProjectOption = HERE,
-    platform: PlatformOption = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Take packages from this machine's cache, each hashed again.")
-    ] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Build again from the lock and the sources with a cold cache, and compare every blob."""
-    from builder.cli import verify as command
-
-    command.run(opened(json, quiet), project, platform or [], offline=offline)
 
 
 @app.command()

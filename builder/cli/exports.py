@@ -81,6 +81,49 @@ def export_onnx(
     command.run(opened(json, quiet), project, reference, output, model or [])
 
 
+@export.command("package")
+def export_package(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="[default: the project's]", show_default=False)
+    ] = None,
+    project: ProjectOption = HERE,
+    repository: Annotated[
+        str | None, typer.Option("--repository", metavar="HOST/NAME", help="From this registry, or oci:FOLDER.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write this file. [default: NAME-VERSION.zip]"),
+    ] = None,
+    data: Annotated[bool, typer.Option("--data", help="With the data sets themselves, from the project.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a release as one zip: code, lock, models, the data's manifest, checksums. The same bytes each time."""
+    from builder.cli import package as command
+
+    command.run(opened(json, quiet), project, repository, version, output, data=data)
+
+
+@export.command("kubernetes")
+def export_kubernetes(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The release's version.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage that it is to run in.")],
+    project: ProjectOption = HERE,
+    repository: Annotated[
+        str | None, typer.Option("--repository", metavar="HOST/NAME", help="The releases' registry.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Write this file; - is stdout.")
+    ] = Path("-"),
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the Kubernetes manifests that a stage's deployment applies: the image by its digest."""
+    from builder.cli import kubernetes as command
+
+    command.run(opened(json, quiet), project, repository, version, stage, output)
+
+
 @export.command("java")
 def export_java(
     model: ModelArgument = None,

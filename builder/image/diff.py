@@ -10,10 +10,10 @@ from builder.content import Digest, Platform
 from builder.image.config import BASE, DIRTY, PYTHON
 from builder.image.index import Plan
 from builder.image.layer import FileFact, files_of, first_difference
-from builder.image.stored import Image, Part, planned_release, read_release
+from builder.image.stored import Image, Part, Release, planned_release, read_release
 from builder.registry.store import Store
 
-__all__ = ["Change", "Changes", "Comparison", "FileChange", "compare", "first_difference"]
+__all__ = ["Change", "Changes", "Comparison", "FileChange", "compare", "compare_releases", "first_difference"]
 
 _OCI: Final = "org.opencontainers.image."
 # annotations that say where an image comes from, and the words for them
@@ -111,10 +111,23 @@ def compare(plan: Plan, store: Store, tag: str, *, new_files: NewFiles | None = 
     has nothing either, the code counts as one layer that changed. Raises StoreError when the old image is incomplete.
     """
     old = read_release(store, tag)
-    if old is None:
-        return None
-    new = planned_release(plan)
-    listing = _Listing(store, new_files or (lambda _: None))
+    return None if old is None else compare_releases(old, planned_release(plan), store, tag, new_files=new_files)
+
+
+def compare_releases(
+    old: Release,
+    new: Release,
+    store: Store,
+    tag: str,
+    *,
+    new_files: NewFiles | None = None,
+    look_inside: bool = True,
+) -> Comparison:
+    """Two releases, of which `store` has at least the `old` one; see `compare`.
+
+    Without `look_inside` no layer is read: code that changed counts as a layer that did.
+    """
+    listing = _Listing(store if look_inside else None, new_files or (lambda _: None))
     both = sorted(old.images.keys() & new.images.keys())
     changes = {platform: _changes(old.images[platform], new.images[platform], listing) for platform in both}
     return Comparison(
@@ -131,7 +144,7 @@ def compare(plan: Plan, store: Store, tag: str, *, new_files: NewFiles | None = 
 class _Listing:
     """The files of layers, each read once however many platforms share it."""
 
-    def __init__(self, store: Store, new_files: NewFiles) -> None:
+    def __init__(self, store: Store | None, new_files: NewFiles) -> None:
         self._store = store
         self._new_files = new_files
         self._known: dict[Digest, Mapping[str, FileFact] | None] = {}
@@ -149,7 +162,7 @@ class _Listing:
         return found
 
     def _read(self, digest: Digest) -> Mapping[str, FileFact] | None:
-        if self._store.has_blob(digest):
+        if self._store is not None and self._store.has_blob(digest):
             return files_of(self._store.read_blob(digest))
         return self._new_files(digest)
 

@@ -19,7 +19,7 @@ from builder.errors import VerificationError
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["FileFact", "files_of", "first_difference"]
+__all__ = ["FileFact", "files_of", "first_difference", "layer_files"]
 
 _KINDS: Final = {
     tarfile.REGTYPE: "file",
@@ -53,6 +53,14 @@ def files_of(chunks: Iterable[bytes]) -> dict[str, FileFact]:
                 state.update(piece)
             found[member.name] = FileFact(member.size, state.hexdigest())
     return found
+
+
+def layer_files(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """The regular files of a layer blob, gzip or plain, with their bytes; raises VerificationError when it is none."""
+    with _errors(), _Layer(chunks) as layer:
+        for member in layer.tar:
+            if member.isreg():
+                yield member.name, b"".join(layer.content(member))
 
 
 def first_difference(old: Iterable[bytes], new: Iterable[bytes], *, what: str = "") -> str | None:

@@ -150,6 +150,11 @@ def read_lock(path: Path) -> Lock | None:
         return None
     except OSError as error:
         raise StaleLockError(f"cannot be read: {error.strerror}", file=path, hint=_RELOCK) from error
+    return parse_lock(raw, path)
+
+
+def parse_lock(raw: bytes, path: Path | str = LOCK_FILE) -> Lock:
+    """The lock whose bytes are `raw`, from `path`; raises as `read_lock` does."""
     try:
         content = raw.decode("utf-8")
         document = tomllib.loads(content)

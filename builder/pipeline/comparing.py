@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from builder.content import Digest
@@ -15,8 +15,9 @@ from builder.image.stored import read_release
 from builder.pipeline.context import Context
 from builder.pipeline.planning import Prepared
 from builder.pipeline.stores import open_store
+from builder.releases.tags import is_version
 
-__all__ = ["Outlook", "outlook"]
+__all__ = ["Outlook", "files_made", "outlook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Outlook:
 def outlook(prepared: Prepared, context: Context) -> Outlook:
     """Compare with the plan's own version in the project's store, or else with the highest that is there."""
     store = open_store(prepared.project)
-    tags = store.tags()
+    tags = [tag for tag in store.tag_names() if is_version(tag, prepared.project.stages)]
     own = prepared.plan.facts.version
     tag = own if own in tags else max(tags, key=_numbers, default=None)
     layers = reuse(
@@ -42,6 +43,11 @@ def outlook(prepared: Prepared, context: Context) -> Outlook:
         read_release(store, tag) if tag else None,
         cached=lambda layer: context.cache.blob(layer.digest) is not None,
     )
+    return Outlook(layers, compare(prepared.plan, store, tag, new_files=files_made(prepared)) if tag else None)
+
+
+def files_made(prepared: Prepared) -> Callable[[Digest], Mapping[str, FileFact] | None]:
+    """The files of a layer that is made from the project itself, by its digest; None for any other."""
 
     def new_files(digest: Digest) -> Mapping[str, FileFact] | None:
         local = prepared.local.get(digest)
@@ -51,7 +57,7 @@ def outlook(prepared: Prepared, context: Context) -> Outlook:
         local.write(buffer)
         return files_of([buffer.getvalue()])
 
-    return Outlook(layers, compare(prepared.plan, store, tag, new_files=new_files) if tag else None)
+    return new_files
 
 
 def _numbers(tag: str) -> list[tuple[int, int, str]]:

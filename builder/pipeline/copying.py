@@ -13,6 +13,7 @@ from builder.progress import SILENT, Progress, Task
 from builder.registry.contents import Contents, contents_of, platforms_of
 from builder.registry.layout import Layout
 from builder.registry.store import Store
+from builder.releases.tags import is_version
 
 __all__ = ["Copied", "copy", "copy_contents", "missing"]
 
@@ -124,7 +125,7 @@ def missing(source: Store, reference: Digest | str, name: str | None = None) -> 
     if isinstance(reference, Digest):
         return StoreError(f"{where} has no {reference}", hint="check the digest; it may have been deleted")
     try:
-        tags = source.tag_names()
+        tags = [tag for tag in source.tag_names() if is_version(tag)]
     except LockshipError:  # not everybody who may pull may list
         return StoreError(f"{where} has no tag {reference!r}", hint="check the tag; it may have been deleted")
     more = f" and {len(tags) - _SHOWN} more" if len(tags) > _SHOWN else ""

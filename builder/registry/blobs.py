@@ -37,6 +37,18 @@ class Blobs:
         """Where the blob is, if it is there."""
         return self._blobs / digest.hex
 
+    def touch(self, digest: Digest) -> None:
+        """Say that somebody counts on the blob from now on: `builder.registry.sweep` spares what is young."""
+        with suppress(OSError):  # somebody else's store: then its owner sweeps it, or nobody
+            os.utime(self.path(digest))
+
+    def files(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        """All blobs, with the state of their files."""
+        with self.errors("read"), suppress(FileNotFoundError), os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(VerificationError, FileNotFoundError):  # no name of a blob; gone meanwhile
+                    yield Digest.from_hex(entry.name), entry.stat(follow_symlinks=False)
+
     def prepare(self) -> None:
         """Make the folders, and throw away what killed writers left; call it inside `locked`."""
         with self.errors("write"):

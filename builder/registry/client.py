@@ -279,6 +279,22 @@ class Registry:
         elif subject is not None and referrers_of(self._session, self._path, self._scopes, subject) is None:
             self._catalog.fallback.remove(subject, digest)
 
+    def drop(self, digest: Digest) -> bool:
+        """Delete a manifest with every tag on it, and nothing else; whether it was there."""
+        return self._delete(f"{self._path}/manifests/{digest}", digest)
+
+    def listed_subjects(self) -> frozenset[Digest] | None:
+        """Manifests whose referrers stand in a list under a tag; None where the registry keeps such lists itself."""
+        if referrers_of(self._session, self._path, self._scopes, Digest.of(b"")) is not None:
+            return None
+        names = list_tags(self._session, self._path, self._scopes)
+        return frozenset(Digest.from_hex(name.removeprefix("sha256-")) for name in names if is_fallback_tag(name))
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far."""
+        return self._session.requests
+
     def _subject_of(self, digest: Digest) -> Digest | None:
         with suppress(LockshipError):  # a damaged manifest must be possible to delete, too
             found = self.manifest(digest)

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from builder.registry.blobs import DAMAGED, Blobs
 from builder.registry.manifests import MAX_MANIFEST, describe, is_descriptor, parse_manifest
 from builder.registry.reference import Repository, full_name
 from builder.registry.store import Manifest, check_manifest, taken
+from builder.registry.sweep import Swept, sweep, unreferenced
 
 __all__ = ["Layout"]
 
@@ -72,6 +73,7 @@ class Layout:
                 f"{self.root}: the file of {descriptor.digest} has {size:,} bytes, not {descriptor.size:,}",
                 hint=DAMAGED,
             )
+        self._blobs.touch(descriptor.digest)
         return True
 
     def read_blob(self, digest: Digest, *, start: int = 0) -> Iterator[bytes]:
@@ -151,6 +153,8 @@ class Layout:
 
     def _there(self, descriptor: Descriptor, task: Task | None) -> bool:
         there = self.has_blob(descriptor.digest)
+        if there:
+            self._blobs.touch(descriptor.digest)
         if there and task is not None:
             task.advance(descriptor.size)
         return there
@@ -256,6 +260,27 @@ class Layout:
             index["manifests"][:] = [entry for entry in index["manifests"] if entry["digest"] != digest]
         with self._blobs.errors("delete"):
             self._blobs.path(digest).unlink(missing_ok=True)
+
+    def listed(self) -> frozenset[Digest]:
+        """All that ``index.json`` lists, with a tag or without."""
+        return frozenset(Digest(entry["digest"]) for entry in self._entries())
+
+    def unlist(self, digests: Container[Digest]) -> None:
+        """Drop manifests and every tag on them, at once; their bytes stay until `sweep`."""
+        with self._index() as index:
+            index["manifests"][:] = [entry for entry in index["manifests"] if entry["digest"] not in digests]
+
+    def unreferenced(self, before: float, without: Container[Digest] = ()) -> Swept:
+        """Blobs older than `before` (seconds since 1970) that nothing needs, when `without` is no longer listed."""
+        return unreferenced(self._blobs, [one for one in self.listed() if one not in without], before)
+
+    def sweep(self, before: float) -> Swept:
+        """Delete the blobs that nothing needs and that are older than `before`; other writers wait meanwhile."""
+        if not self.root.is_dir():
+            return Swept({})
+        self._prepare()
+        with self._blobs.locked():
+            return sweep(self._blobs, self.listed(), before)
 
     def _require_parts(self, document: dict[str, Any]) -> None:
         """What a manifest names must be there first: a reader never finds a hole. A subject may be missing (v1.1)."""

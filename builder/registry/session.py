@@ -61,6 +61,7 @@ class Session:
         self._note = note
         self._noted = -_NOTE_EVERY
         self._client: httpx.Client | None = None
+        self.requests = 0  # that were sent, all of them
         self._lock = threading.RLock()
         self._base: str | None = None if endpoint.may_be_plain else f"https://{endpoint.host}"
         self.authorizer = Authorizer(endpoint, credential, self._fetch_token, clock)
@@ -184,6 +185,8 @@ class Session:
     @contextmanager
     def _send(self, call: Call, url: str, renewed: str | None) -> Iterator[tuple[httpx.Response, str | None]]:
         """One request, no more; with its answer the Authorization that was sent."""
+        with self._lock:
+            self.requests += 1
         headers = dict(call.headers)
         authorization = None
         if self._is_own(url):

@@ -185,7 +185,8 @@ def test_no_engine_is_an_error_that_says_how_to_get_one(ready: World) -> None:
 
 def _ended(stopped: Finished) -> bool:
     """Whether a command that got Ctrl-C ended as it should: done, interrupted, or not yet begun, in Python's words."""
-    return stopped.code in (0, 130, -2) or (stopped.code == 1 and stopped.err.startswith("Fatal Python error: init"))
+    starting = ("Fatal Python error: init", "Could not import runpy")
+    return stopped.code in (0, 130, -2) or (stopped.code == 1 and stopped.err.startswith(starting))
 
 
 def _is_our_traceback(shown: str) -> bool:

@@ -77,10 +77,13 @@ class RegistryServer:
 
 
 @contextmanager
-def serve_registry(folder: Path, auth: Auth | None = None, *, tls: bool = False) -> Iterator[RegistryServer]:
+def serve_registry(
+    folder: Path, auth: Auth | None = None, *, tls: bool = False, delete: bool = True
+) -> Iterator[RegistryServer]:
     """An empty registry that keeps everything in `folder`: for anybody, for a user with a password, or with tokens.
 
     Tokens come from a server of the tests' own (`RegistryServer.tokens`). With `tls` a private CA, made for it, signs.
+    Without `delete` nothing can be deleted, as Distribution has it when nobody says otherwise.
     """
     program = shutil.which("docker-registry") or shutil.which("registry")
     need("docker-registry", program, "apt-get install docker-registry")
@@ -91,7 +94,7 @@ def serve_registry(folder: Path, auth: Auth | None = None, *, tls: bool = False)
         "log": {"level": "info"},
         "storage": {
             "filesystem": {"rootdirectory": str(folder / "storage")},
-            "delete": {"enabled": True},
+            "delete": {"enabled": delete},
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
         # a free port, chosen by the system: the log says which

@@ -1,0 +1,199 @@
+"""One change of a stage at a time, in stores that know no locks.
+
+Who wants to move a stage writes that down first, and then reads what others wrote: of two at the same moment at least
+one sees the other, and steps back. (Writing before reading is how Lamport's bakery, 1974, does without locks, too.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from builder.content import Digest
+from builder.errors import LockshipError, RefusedError, StoreError
+from builder.pipeline.identity import Actor, Clock, now
+from builder.pipeline.targets import Target
+from builder.pipeline.wholeness import require_whole
+from builder.releases.chronicle import append, read_journal
+from builder.releases.collected import collections_of
+from builder.releases.events import Event, Kind
+from builder.releases.journal import Entry, Journal
+from builder.releases.record import read_record
+from builder.releases.stages import Move, stages_of
+
+__all__ = ["Claims", "at_work", "is_over", "marks"]
+
+_TRIES: Final = 6
+_WAITS: Final = 120  # seconds that a clean-up gets to finish with what it announced
+_active: set[Digest] = set()  # actions that this very process is at
+
+
+def marks(actor: Actor, clock: Clock, patience: float) -> dict[str, Any]:
+    """What an action says about who is at it: the process, and when nobody need believe any more that it lives."""
+    until = datetime.fromtimestamp(clock(), UTC) + timedelta(seconds=patience)
+    found = {"host": actor.host, "pid": actor.pid, "until": until.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    started = _started(actor.pid)
+    return found | ({"started": started} if started else {})
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, in its kernel's ticks (proc(5)): a number may be given out again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's, or no number of a process here
+        return True
+    return True
+
+
+@contextmanager
+def at_work(entry: Entry) -> Iterator[None]:
+    """While it lasts, this very process is at what `entry` began."""
+    _active.add(entry.digest)
+    try:
+        yield
+    finally:
+        _active.discard(entry.digest)
+
+
+def is_over(entry: Entry, actor: Actor, clock: Clock) -> bool:
+    """Whether whoever wrote `entry`, with `marks`, is gone for sure."""
+    notes = entry.event.notes
+    if str(notes.get("until", "")) < now(clock):
+        return True
+    pid = notes.get("pid")
+    if notes.get("host") != actor.host or not isinstance(pid, int):
+        return False
+    if pid == os.getpid():
+        return entry.digest not in _active
+    return not _is_running(pid) or (notes.get("started") or None) != _started(pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The stage `stage` of `target`, as `actor` changes it. `sleep` waits, `jitter` gives numbers from 0 to 1."""
+
+    target: Target
+    stage: str
+    actor: Actor
+    clock: Clock
+    sleep: Callable[[float], None]
+    jitter: Callable[[], float]
+
+    def begin(self, event: Event, *, take_over: bool = False) -> Entry:
+        """Write the action `event`; nobody else is at this stage then.
+
+        What others left unfinished is concluded, when they are gone for sure or with `take_over`. Raises RefusedError
+        when somebody is at it.
+        """
+        journal = self._concluded(read_journal(self.target.store, self.target.memory), take_over)
+        if not take_over and (rivals := self._rivals(journal, None)):
+            raise self._busy(rivals[0])
+        ignored = {move.entry.digest for move in self._rivals(journal, None)}
+        for number in range(_TRIES):
+            entry = append(self.target.store, journal, event)
+            _active.add(entry.digest)
+            journal = read_journal(self.target.store, self.target.memory)
+            rivals = [move for move in self._rivals(journal, entry) if move.entry.digest not in ignored]
+            if not rivals:
+                self._stand_clear(entry, journal)
+                return entry
+            _active.discard(entry.digest)
+            self.end(entry, "abandoned", why="somebody else began at the same moment")
+            self.sleep(0.1 * 2**number * (0.2 + self.jitter()))
+            journal = read_journal(self.target.store, self.target.memory)
+            if rivals := self._rivals(journal, None):
+                raise self._busy(rivals[0])
+        raise RefusedError(
+            f"others keep beginning to change {self.stage} at the same moment",
+            hint="agree on one of you, and try again",
+        )
+
+    def end(self, action: Entry, kind: Kind, why: str = "", **notes: Any) -> Entry:
+        """Write what became of `action`."""
+        journal = read_journal(self.target.store, self.target.memory)
+        said = {**({"why": why} if why else {}), **notes}
+        event = Event(
+            kind, now(self.clock), self.actor.by, self.actor.where, stage=self.stage, of=action.digest, notes=said
+        )
+        return append(self.target.store, journal, event)
+
+    def over(self, action: Entry) -> None:
+        """This process is no longer at `action`, however it ended."""
+        _active.discard(action.digest)
+
+    def _rivals(self, journal: Journal, mine: Entry | None) -> list[Move]:
+        """Moves that are under way: not begun only, but deploying as well."""
+        stage = stages_of(journal).get(self.stage)
+        if stage is None:
+            return []
+        current = stage.current
+        deploying = current is not None and current.state == "moved" and bool(current.entry.event.notes.get("watched"))
+        found = [*stage.pending, *([current] if current and deploying and not self._is_gone(current.entry) else [])]
+        return [move for move in found if mine is None or move.entry.digest != mine.digest]
+
+    def _concluded(self, journal: Journal, take_over: bool) -> Journal:
+        """Moves that were cut off get the outcome that the stage's tag tells."""
+        stage = stages_of(journal).get(self.stage)
+        left = [move for move in stage.pending if take_over or self._is_gone(move.entry)] if stage else []
+        if not left:
+            return journal
+        tag = self.target.store.resolve(self.stage)
+        for move in reversed(left):  # the last of them that fits the tag is the one that moved it
+            moved = move.digest == tag
+            self.end(move.entry, "moved" if moved else "abandoned", why="it was cut off; the stage's tag tells")
+            tag = None if moved else tag
+        return read_journal(self.target.store, self.target.memory)
+
+    def _is_gone(self, entry: Entry) -> bool:
+        return is_over(entry, self.actor, self.clock)
+
+    def _stand_clear(self, action: Entry, journal: Journal) -> None:
+        """Wait for clean-ups that announced the release before they could see `action`; it is whole afterwards.
+
+        Raises RefusedError when they don't end, StoreError and VerificationError when they took it.
+        """
+        event = action.event
+        if event.digest is None or not collections_of(journal, event.digest):
+            return
+        try:
+            for _ in range(_WAITS):
+                if all(end or self._is_gone(begin) for begin, end in collections_of(journal, event.digest)):
+                    break
+                self.sleep(1.0)
+                journal = read_journal(self.target.store, self.target.memory)
+            else:
+                raise RefusedError(
+                    f"a clean-up is deleting {event.version} right now",
+                    hint="look at `lockship history`, and run the command again when it is done",
+                )
+            require_whole(self.target.store, event.digest, self.target.name)
+            if read_record(self.target.store, event.version or "") is None:
+                raise StoreError(f"{self.target.name}: a clean-up took the record of {event.version}")
+        except LockshipError as error:
+            self.over(action)
+            with suppress(LockshipError):  # the stage's tag tells, too
+                self.end(action, "abandoned", why=error.message)
+            raise
+
+    def _busy(self, rival: Move) -> RefusedError:
+        event = rival.entry.event
+        return RefusedError(
+            f"{event.by} is at {self.stage} right now: {event.kind} of {rival.version}, begun {event.at}"
+            + (f" ({event.where})" if event.where else ""),
+            hint=f"wait for it (it counts as dead after {event.notes.get('until', '?')}), or --take-over when you know "
+            "that it is",
+        )

@@ -1,0 +1,275 @@
+"""One command for CI: check, convert, build, verify, attest, record. Run again, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from builder.content import Digest
+from builder.errors import ProjectError, RefusedError, UsageError
+from builder.models.sources import converted_models
+from builder.parallel import Stop
+from builder.pipeline.building import build_prepared
+from builder.pipeline.checking import check
+from builder.pipeline.context import Context
+from builder.pipeline.evidence import Circumstances, attach, evidence_of
+from builder.pipeline.identity import Actor, Clock, actor, now, wall_clock
+from builder.pipeline.models import artifacts, tag_models
+from builder.pipeline.planning import Prepared, prepare, resolve_version
+from builder.pipeline.recording import code_of, lock_files, record_for
+from builder.pipeline.stores import open_store, shared_repositories
+from builder.pipeline.targets import Target, opened_target
+from builder.pipeline.wholeness import require_whole
+from builder.project import Project
+from builder.registry.artifact import store_artifact
+from builder.registry.layout import Layout
+from builder.registry.reference import Repository
+from builder.releases.chronicle import append, pack, read_journal
+from builder.releases.collected import begun
+from builder.releases.events import Event
+from builder.releases.page import page
+from builder.releases.provenance import Resource
+from builder.releases.record import Git, Record, read_record, record_artifact, record_tag
+from builder.releases.tags import is_version
+
+if TYPE_CHECKING:
+    from builder.releases.keys import PrivateKey
+
+__all__ = ["ALLOWED", "Released", "release"]
+
+ALLOWED: Final = {
+    "dirty": "files that differ from the commit",
+    "unpushed": "a commit that no remote has",
+    "no-git": "code that is in no git repository",
+    "unsigned": "no signature, where [signing] names a key",
+}
+"""What `release` refuses unless it is allowed by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A release: its record, the store's name, bytes that were sent, and whether all of it was there before."""
+
+    record: Record
+    store: str
+    there: bool
+    sent: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class _Run:
+    """One release on its way: where it goes, who does it, and how long each step took."""
+
+    project: Project
+    context: Context
+    target: Target
+    actor: Actor
+    clock: Clock
+    key: PrivateKey | None
+    allow: frozenset[str]
+    stop: Stop
+    steps: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    begun: str = ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a step."""
+        begun = time.monotonic()
+        self.context.progress.note(f"{name} …")
+        yield
+        self.steps[name] = round(time.monotonic() - begun, 3)
+
+
+def release(
+    project: Project,
+    context: Context,
+    *,
+    repository: str | None = None,
+    allow: Sequence[str] = (),
+    key: PrivateKey | None = None,
+    clock: Clock = wall_clock,
+) -> Released:
+    """Make the project's version a release in its store; a no-op when it is one, with the same content.
+
+    What an earlier run has done, cut off or not, stays as it is. Raises RefusedError when the version is there with
+    other content, or when the code could not be told again later and nobody allowed that; StaleLockError, ModelError,
+    StoreError and VerificationError as the steps do.
+    """
+    if unknown := set(allow) - ALLOWED.keys():
+        raise UsageError(f"nothing to allow: {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(ALLOWED)}")
+    stop = Stop()
+    with opened_target(repository, project, context, push=True, stop=stop) as target:
+        whoever = actor(context.environ, project.root)
+        run = _Run(project, context, target, whoever, clock, key, frozenset(allow), stop, begun=now(clock))
+        return _release(run)
+
+
+def _release(run: _Run) -> Released:
+    project = run.project = resolve_version(run.project, run.context)
+    version = str(project.version)
+    _refuse_version(project, version)
+    with run.step("check"):
+        check(project)
+        _refuse_unsigned(run)
+        code = code_of(project, run.context, run.allow)
+    if converted_models(project):
+        with run.step("convert"):
+            _convert(run)
+            code = code_of(project, run.context, run.allow)  # what was written may not be what was committed
+    with run.step("plan"):
+        prepared = prepare(project, run.context)
+        run.warnings += prepared.warnings
+        prior = read_record(run.target.store, version)
+        _refuse_other(run, prepared, prior[0] if prior else None)
+    with run.step("build"):
+        sent = _build(run, prepared)
+    with run.step("verify"):
+        require_whole(run.target.store, prepared.plan.descriptor.digest, run.target.name)
+    if prior is None:
+        record = _record(run, prepared, code)
+        subject = record_artifact(record, page(record))
+        _attest(run, prepared, record)
+        store_artifact(run.target.store, subject, tag=record_tag(version))
+        recorded = subject.descriptor
+    else:
+        record, recorded = prior[0], prior[1].descriptor
+        _attest(run, prepared, record)
+    _sign_record(run, recorded.digest)
+    written = _journal(run, record, recorded.digest)
+    return Released(record, run.target.name, prior is not None and not written, sent, tuple(run.warnings))
+
+
+def _refuse_version(project: Project, version: str) -> None:
+    record_tag(version)
+    if not is_version(version):
+        raise ProjectError(f"no release may be called {version!r}: tags like that have a meaning", file=project.file)
+    if version in project.stages:
+        raise ProjectError(
+            f"{version!r} is a stage, and the tag of a stage moves", hint="rename one of the two", file=project.file
+        )
+
+
+def _refuse_unsigned(run: _Run) -> None:
+    if run.project.signing is not None and run.key is None and "unsigned" not in run.allow:
+        raise RefusedError(
+            "the project's releases are signed, and there is no private key",
+            hint="give --key FILE, or LOCKSHIP_SIGNING_KEY; or release anyway with --allow unsigned",
+        )
+    if run.project.signing is not None and run.key is not None:
+        from builder.releases.keys import read_public
+
+        wanted = read_public(run.project.path(run.project.signing.key))
+        if wanted.fingerprint != run.key.public.fingerprint:
+            raise RefusedError(
+                f"the private key is {run.key.public.fingerprint}, not that of {run.project.signing.key}, which is "
+                f"{wanted.fingerprint}",
+                hint="give the key that belongs to it, or change [signing] key",
+            )
+
+
+def _refuse_other(run: _Run, prepared: Prepared, prior: Record | None) -> None:
+    """A version is what it was the first time."""
+    plan, target = prepared.plan, run.target
+    version = plan.facts.version
+    found = target.store.resolve(version)
+    if found == plan.descriptor.digest or (found is None and prior is None):
+        return
+    if found is not None and prior is None and isinstance(target.store, Layout):
+        return  # somebody's `lockship build`, which was no release
+    raise RefusedError(
+        f"{target.name} has {version} already: it is {prior.index if prior else found}, "
+        f"this would be {plan.descriptor.digest}",
+        hint=f"a release never changes: give this one a version of its own; `lockship why {version}` says what differs",
+    )
+
+
+def _convert(run: _Run) -> None:
+    from builder.pipeline.converting import convert
+
+    for one in convert(run.project, run.context):
+        run.warnings += [f"{one.name}: {notice}" for notice in one.notices]
+
+
+def _build(run: _Run, prepared: Prepared) -> int:
+    store, plan = run.target.store, prepared.plan
+    if store.resolve(plan.facts.version) == plan.descriptor.digest:
+        tag_models(artifacts(prepared), store)  # the run before may have been cut off there
+        return 0
+    near, shared = None, tuple[Repository, ...]()
+    if run.target.repository is not None:
+        near, shared = open_store(run.project), shared_repositories(run.project, run.target.repository)
+    build_prepared(
+        prepared, run.context, store, move=run.target.repository is None, near=near, shared=shared, stop=run.stop
+    )
+    return int(getattr(store, "sent", 0))
+
+
+def _record(run: _Run, prepared: Prepared, code: Git | None) -> Record:
+    data: Sequence[Mapping[str, Any]] = ()
+    database: Mapping[str, Any] | None = None
+    if run.project.data or run.project.database is not None:
+        from builder.pipeline.stating import state_data, state_database
+
+        with run.step("observe"):
+            data = state_data(run.project, run.context)
+            database = state_database(run.project, run.context)
+    signing = None
+    if run.key is not None:
+        signing = {"fingerprint": run.key.public.fingerprint, "key": run.key.public.pem.decode()}
+    return record_for(
+        prepared,
+        run.context,
+        code=code,
+        actor=run.actor,
+        at=now(run.clock),
+        steps=run.steps,
+        allowed=sorted(run.allow),
+        data=data,
+        database=database,
+        signing=signing,
+    )
+
+
+def _attest(run: _Run, prepared: Prepared, record: Record) -> None:
+    """Evidence beside the index, and signatures over both; what an earlier run left of it stays."""
+    circumstances = Circumstances(run.actor.where, run.begun, now(run.clock))
+    data = [
+        Resource({"sha256": Digest(one["digest"]).hex}, str(one.get("name", "")))
+        for one in record.data
+        if isinstance(one.get("digest"), str)
+    ]
+    made = evidence_of(prepared, lock_files(run.project), circumstances, key=run.key, data=data)
+    with run.step("attest"):
+        attach(
+            run.target.store, record.digest, made, reference=run.target.signed_as(run.project.name), key=run.key,
+            stop=run.stop,
+        )  # fmt: skip
+
+
+def _sign_record(run: _Run, recorded: Digest) -> None:
+    if run.key is not None:
+        from builder.releases.signing import sign
+
+        sign(run.target.store, recorded, run.key, run.target.signed_as(run.project.name))
+
+
+def _journal(run: _Run, record: Record, recorded: Digest) -> bool:
+    """Write it down, once; whether it had to be."""
+    journal = read_journal(run.target.store, run.target.memory, stop=run.stop)
+    for problem in journal.problems:
+        run.context.progress.warn(f"the journal is not whole: {problem}")
+    known = any(one.event.kind == "release" and one.event.digest == record.digest for one in journal.entries)
+    if known and record.digest not in begun(journal):  # one that was deleted and made again counts from now
+        return False
+    event = Event(
+        "release", now(run.clock), run.actor.by, run.actor.where, version=record.version, digest=record.digest,
+        notes={"record": str(recorded), "steps": run.steps, "allowed": list(record.allowed)},
+    )  # fmt: skip
+    append(run.target.store, journal, event)
+    pack(run.target.store, journal, run.target.memory)
+    return True
