@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from builder import errors, modelkeys, project, stagekeys
+from builder import datakeys, errors, modelkeys, project, stagekeys
 from builder.templating import toml
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +60,8 @@ SECTIONS = {
     "`[model.inputs]`": modelkeys.Column,
     "`[store]`": project.StoreSection,
     "`[signing]`": project.Signing,
+    "`[data]`": datakeys.Data,
+    "`[database]`": datakeys.DatabaseSection,
     "`[stages.NAME]`": stagekeys.Stage,
     "`[stages.NAME.deploy]`": stagekeys.Deploy,
     "`[stages.NAME.deploy.health]`": stagekeys.Health,

@@ -16,12 +16,14 @@ from builder.errors import UsageError
 from builder.pipeline.collecting import Collected, Collection, collect, plan_collection, policy_of
 from builder.pipeline.piling import Amount, Piles, clean_cache, piles_of
 from builder.pipeline.targets import opened_target
+from builder.registry.sweep import Swept
 from builder.releases.holdings import Policy
 from builder.releases.retention import Verdict
 from builder.words import human_size, listed, plural
 
 __all__ = ["run"]
 
+_REASONS = 2  # why something stays, in the table; --json has all
 _SHOWN = 5  # releases that go, by name, in the question
 
 
@@ -42,18 +44,23 @@ def run(
         policy, source = policy_of(target, project, keep, keep_days)
         plan = plan_collection(target, policy, stages=frozenset(project.stages if project else ()))
         piles = piles_of(target, machine.cache, plan.facts.journal, plan.decision, project, time.time())
-        done: Collected | None = None
-        cleaned: Amount | None = None
-        if apply and not (plan.empty and not piles.abandoned.count):
-            _confirm(terminal, plan, piles, yes=yes)
-            done = collect(target, machine, plan)
-            cleaned = clean_cache(machine.cache, time.time())
-        document = _document(plan, policy, source, piles, done, cleaned)
-        terminal.result("gc", {"store": target.name, **document}, "\n".join(_text(plan, policy, source, piles, done)))
-        terminal.note(_summary(target.option, plan, done, applied=apply))
+        text = "\n".join(_text(plan, policy, source, piles))
+        if not apply or (plan.empty and not piles.abandoned.count):
+            terminal.result("gc", {"store": target.name, **_document(plan, policy, source, piles)}, text)
+            asked = f" ({plural(plan.requests, 'request')})" if plan.requests else ""
+            more = "" if plan.empty else f": `lockship gc --apply {target.option}` does it"
+            terminal.note(f"{'nothing to delete' if plan.empty else 'nothing was deleted'}{asked}{more}")
+            return
+        for line in text.splitlines():
+            terminal.note(line)
+        _confirm(terminal, plan, yes=yes)
+        done = collect(target, machine, plan)
+        cleaned = clean_cache(machine.cache, time.time())
+    document = {**_document(plan, policy, source, piles), **_did(plan, done, cleaned)}
+    terminal.result("gc", {"store": target.name, **document}, _summary(plan, done, cleaned))
 
 
-def _confirm(terminal: Terminal, plan: Collection, piles: Piles, *, yes: bool) -> None:
+def _confirm(terminal: Terminal, plan: Collection, *, yes: bool) -> None:
     if yes:
         return
     what = _what(plan)
@@ -70,10 +77,10 @@ def _what(plan: Collection) -> str:
     return "what earlier runs and builds left"
 
 
-def _text(plan: Collection, policy: Policy, source: str, piles: Piles, done: Collected | None) -> Iterator[str]:
+def _text(plan: Collection, policy: Policy, source: str, piles: Piles) -> Iterator[str]:
     yield f"kept: the newest {policy.keep}, and all for {policy.keep_days:g} days ({source})"
     yield ""
-    yield from _going(plan, done)
+    yield from _going(plan)
     yield ""
     staying = [one for one in plan.decision.verdicts if one.reasons]
     if staying:
@@ -85,7 +92,7 @@ def _text(plan: Collection, policy: Policy, source: str, piles: Piles, done: Col
     yield from _piles(plan, piles)
 
 
-def _going(plan: Collection, done: Collected | None) -> Iterator[str]:
+def _going(plan: Collection) -> Iterator[str]:
     drops = plan.decision.drops
     if not drops:
         yield "goes: no release"
@@ -100,15 +107,14 @@ def _going(plan: Collection, done: Collected | None) -> Iterator[str]:
         )
         for drop in drops
     ]
-    yield "went:" if done else "goes:"
+    yield "goes:"
     yield _indented(table(("release", "released", "with", "bytes"), rows, right=(3,)))
-    if done and done.spared:
-        yield f"spared, somebody came to need it: {', '.join(done.spared)}"
 
 
 def _row(one: Verdict) -> tuple[str, ...]:
     name = one.name if one.kind == "release" else f"{one.kind} {one.name}"
-    return name, one.time, "; ".join(one.reasons)
+    shown, more = one.reasons[:_REASONS], len(one.reasons) - _REASONS
+    return name, one.time, "; ".join(shown) + (f"; and {plural(more, 'reason')} more" if more > 0 else "")
 
 
 def _indented(text: str) -> str:
@@ -118,7 +124,7 @@ def _indented(text: str) -> str:
 def _piles(plan: Collection, piles: Piles) -> Iterator[str]:
     yield "what piles up:"
     if plan.loose.blobs:
-        yield f"  layers without owners: {_blobs(plan.loose.blobs)}; --apply deletes them"
+        yield f"  layers without owners: {_blobs(plan.loose)}; --apply deletes them"
     total = sum(one.size for one in piles.cache)
     kinds = ", ".join(f"{one.kind} {human_size(one.size)}" for one in piles.cache if one.size)
     yield f"  this machine's cache: {human_size(total)}{f' ({kinds})' if kinds else ''}; all of it can be made again"
@@ -131,35 +137,38 @@ def _piles(plan: Collection, piles: Piles) -> Iterator[str]:
         yield f"  the step {slow.step} takes {slow.now:.1f} s now, {slow.before:.1f} s before"
 
 
-def _blobs(blobs: object) -> str:
-    assert isinstance(blobs, dict)
-    return f"{plural(len(blobs), 'blob')}, {human_size(sum(blobs.values()))}"
+def _blobs(swept: Swept) -> str:
+    return f"{plural(len(swept.blobs), 'blob')}, {human_size(sum(swept.blobs.values()))}"
 
 
 def _amount(one: Amount) -> str:
     return f"{one.kind}: {plural(one.count, 'file')}, {human_size(one.size)}"
 
 
-def _summary(option: str, plan: Collection, done: Collected | None, *, applied: bool) -> str:
-    asked = f" ({plural(plan.requests + (done.requests if done else 0), 'request')})" if plan.requests else ""
-    if done is None:
-        if plan.empty:
-            return f"nothing to delete{asked}"
-        return f"nothing was deleted{asked}: `lockship gc --apply {option}` does it" if not applied else ""
-    freed = f", {human_size(done.swept.size)} freed on the disk" if done.swept.blobs else ""
-    linked = f" ({human_size(done.swept.linked)} more are the cache's, too)" if done.swept.linked else ""
-    return (
-        f"deleted {plural(len(done.versions), 'release')}, {plural(done.manifests, 'manifest')}{freed}{linked}{asked}"
-    )
+def _summary(plan: Collection, done: Collected, cleaned: Amount) -> str:
+    said = [f"deleted {plural(len(done.versions), 'release')}, {plural(done.manifests, 'manifest')}"]
+    if done.swept.blobs:
+        linked = f" ({human_size(done.swept.linked)} more are the cache's, too)" if done.swept.linked else ""
+        said.append(f"{human_size(done.swept.size)} freed on the disk{linked}")
+    if cleaned.count:
+        said.append(f"{human_size(cleaned.size)} of the cache")
+    lines = [", ".join(said) + f" ({plural(plan.requests + done.requests, 'request')})" * bool(plan.requests)]
+    if done.spared:
+        lines.append(f"spared, somebody came to need it: {', '.join(done.spared)}")
+    if done.young.blobs:
+        lines.append(
+            f"{_blobs(done.young)} stay for an hour after they were last used: a build may count on them; run it later"
+        )
+    if plan.requests:
+        lines.append("the registry frees the bytes when it collects its own garbage")
+    return "\n".join(lines)
 
 
-def _document(
-    plan: Collection, policy: Policy, source: str, piles: Piles, done: Collected | None, cleaned: Amount | None
-) -> dict[str, object]:
+def _document(plan: Collection, policy: Policy, source: str, piles: Piles) -> dict[str, object]:
     decision = plan.decision
     return {
         "policy": {"keep": policy.keep, "keep-days": policy.keep_days, "from": source},
-        "applied": done is not None,
+        "applied": False,
         "goes": [
             {
                 "versions": list(drop.versions),
@@ -176,26 +185,34 @@ def _document(
             if one.reasons
         ],
         "bytes": decision.size,
-        "requests": plan.requests + (done.requests if done else 0),
-        "done": None
-        if done is None
-        else {
+        "requests": plan.requests,
+        "done": None,
+        "piles": {
+            "loose_blobs": {"count": len(plan.loose.blobs), "bytes": sum(plan.loose.blobs.values())},
+            "cache": [{"kind": one.kind, "files": one.count, "bytes": one.size} for one in piles.cache],
+            "abandoned": {"files": piles.abandoned.count, "bytes": piles.abandoned.size},
+            "logs": {"files": piles.logs.count, "bytes": piles.logs.size},
+            "unused_data": None if piles.unused is None else list(piles.unused),
+            "slower_steps": [
+                {"step": one.step, "seconds_before": one.before, "seconds": one.now} for one in piles.slower
+            ],
+        },
+    }
+
+
+def _did(plan: Collection, done: Collected, cleaned: Amount) -> dict[str, object]:
+    return {
+        "applied": True,
+        "requests": plan.requests + done.requests,
+        "done": {
             "versions": list(done.versions),
             "spared": list(done.spared),
             "manifests": done.manifests,
             "blobs": len(done.swept.blobs),
             "bytes_freed": done.swept.size,
             "bytes_linked": done.swept.linked,
-        },
-        "piles": {
-            "loose_blobs": {"count": len(plan.loose.blobs), "bytes": sum(plan.loose.blobs.values())},
-            "cache": [{"kind": one.kind, "files": one.count, "bytes": one.size} for one in piles.cache],
-            "abandoned": {"files": piles.abandoned.count, "bytes": piles.abandoned.size},
-            "cleaned": None if cleaned is None else {"files": cleaned.count, "bytes": cleaned.size},
-            "logs": {"files": piles.logs.count, "bytes": piles.logs.size},
-            "unused_data": None if piles.unused is None else list(piles.unused),
-            "slower_steps": [
-                {"step": one.step, "seconds_before": one.before, "seconds": one.now} for one in piles.slower
-            ],
+            "bytes_young": sum(done.young.blobs.values()),
+            "cache_files": cleaned.count,
+            "cache_bytes": cleaned.size,
         },
     }

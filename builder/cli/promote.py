@@ -9,7 +9,6 @@ from typing import Literal
 
 import typer
 
-from builder.cli.release import private_key
 from builder.cli.setup import context, optional_project
 from builder.cli.terminal import Terminal
 from builder.errors import UsageError
@@ -53,6 +52,7 @@ def move(
 
 def approve(terminal: Terminal, path: Path, repository: str | None, version: str, stage: str, key: Path | None) -> None:
     """Write a signed approval; its digest on stdout."""
+    from builder.cli.signing import private_key
     from builder.pipeline.approving import approve as write
 
     machine = context(terminal)
@@ -91,6 +91,8 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         return
     yield from (f"  {line}" for line in proposal.changes)
     for one in proposal.checks.findings:
+        if one.level == "refuse":
+            continue  # the error says it
         yield f"  {'' if one.level == 'note' else one.level + ': '}{one.about}: {one.text}"
     deploy = proposal.config.deploy
     yield f"  deploy: {'nothing but the pointer' if deploy.target == 'none' else deploy.target}"
@@ -102,8 +104,8 @@ def _summary(moved: Moved) -> str:
     if moved.entry is None:
         return f"{stage} has {version} already"
     timed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in moved.steps.items())
-    state = "is healthy" if moved.healthy else "is what it names now"
-    return f"{stage}: {version} {state}{f' ({timed})' if timed else ''}"
+    state = ", and it is healthy" if moved.healthy else ""
+    return f"{stage} has {version} now{state}{f' ({timed})' if timed else ''}"
 
 
 def _document(moved: Moved, store: str) -> dict[str, object]:

@@ -12,7 +12,20 @@ from builder.deploy.engine import Engine, engine_errors
 from builder.errors import RefusedError
 from builder.stagekeys import Deploy, memory_bytes
 
-__all__ = ["NEXT", "PREVIOUS", "Found", "Wanted", "address_of", "containers_of", "create", "fits", "remove"]
+__all__ = [
+    "NEXT",
+    "PREFIX",
+    "PREVIOUS",
+    "Found",
+    "Wanted",
+    "address_of",
+    "containers_of",
+    "create",
+    "fits",
+    "name_taken",
+    "remove",
+    "settle",
+]
 
 PREFIX: Final = "dev.lockship."
 NEXT: Final = "-next"
@@ -100,7 +113,8 @@ def containers_of(engine: Engine, project: str, stage: str) -> list[Found]:
 def create(engine: Engine, wanted: Wanted, *, trial: bool) -> str:
     """Create, and don't start, the container that may become the stage's; its id.
 
-    A `trial` publishes no ports and is never restarted. Raises RefusedError when the name is somebody else's.
+    It isn't restarted until `settle` says so: an end is to be seen. A `trial` publishes no ports. Raises
+    RefusedError when the name is somebody else's.
     """
     from docker.errors import APIError
 
@@ -140,7 +154,6 @@ def _host(engine: Engine, deploy: Deploy, *, trial: bool) -> Any:
         port_bindings=bindings,
         mem_limit=None if deploy.memory is None else memory_bytes(deploy.memory),
         nano_cpus=None if deploy.cpus is None else int(deploy.cpus * 1e9),
-        restart_policy={"Name": "no" if trial else deploy.restart, "MaximumRetryCount": 0},
         network_mode=deploy.network,
         read_only=deploy.read_only,
         # not noexec: libffi and compilers at run time map what they write there
@@ -148,6 +161,12 @@ def _host(engine: Engine, deploy: Deploy, *, trial: bool) -> Any:
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
     )
+
+
+def settle(engine: Engine, container: str, restart: str) -> None:
+    """Have the engine start the container again as `restart` says, when its program or the engine ends."""
+    with engine_errors(engine):
+        engine.api.update_container(container, restart_policy={"Name": restart, "MaximumRetryCount": 0})
 
 
 def fits(engine: Engine, found: Found, wanted: Wanted) -> bool:

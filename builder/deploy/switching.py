@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 
 from builder.content import Digest
 from builder.deploy import health
-from builder.deploy.containers import NEXT, PREVIOUS, Found, Wanted, containers_of, create, fits, name_taken, remove
+from builder.deploy.containers import (
+    NEXT,
+    PREVIOUS,
+    Found,
+    Wanted,
+    containers_of,
+    create,
+    fits,
+    name_taken,
+    remove,
+    settle,
+)
 from builder.deploy.docker import image_in, load
 from builder.deploy.engine import Engine, connect, engine_errors
 from builder.deploy.health import Times, last_words, probe_of
@@ -187,6 +198,7 @@ class _Switch:
             self._start(current.id)
         if previous is not None and previous.running and current is not None:
             self._stop(previous.id)
+            settle(self.engine, previous.id, "no")
         return self._at("")
 
     def _stays(self, old: Found) -> bool:
@@ -245,6 +257,7 @@ class _Switch:
         return self._committed(new, old, began)
 
     def _committed(self, new: str, old: Found | None, began: Found | None) -> Deployed:
+        settle(self.engine, new, self.wanted.deploy.restart)
         if old is not None:
             if (stale := self._at(PREVIOUS)) is not None:
                 remove(self.engine, stale.id)
@@ -254,9 +267,8 @@ class _Switch:
             with self.steps.step("drain"):
                 if began is not None and not self._alone:
                     self._stop(old.id)
-                with engine_errors(self.engine):
-                    # it holds the ports too: an engine that starts again must not start it
-                    self.engine.api.update_container(old.id, restart_policy={"Name": "no"})
+                # it wants the ports too: an engine that starts again must not start it
+                settle(self.engine, old.id, "no")
         return self._result(True, f"{self.wanted.version} is healthy", new, old.id if old else None)
 
     def _back(self, new: str, began: Found | None) -> str:

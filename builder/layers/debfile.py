@@ -14,43 +14,18 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, Protocol, Self, cast
+from typing import Any, BinaryIO, Final, cast
 
 from builder.content import CHUNK
 from builder.errors import ArtifactError
+from builder.layers import tarstream
+from builder.layers.tarstream import Member, Reader
 
 __all__ = ["Member", "Reader", "control", "members"]
 
 _AR: Final = b"!<arch>\n"
 _CONTROL_LIMIT: Final = 64 << 20  # bytes, of all control files together
-_XATTR: Final = "SCHILY.xattr."
-# not in typeshed
-_HEADER_ERROR: type[Exception] = vars(tarfile)["HeaderError"]
-_END: type[Exception] = vars(tarfile)["EOFHeaderError"]
-
-
-class Reader(Protocol):
-    """Gives bytes in order."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One path of the data archive as it stands there. `kind` is tarfile's type flag; `read` gives a file's bytes."""
-
-    path: str
-    kind: bytes
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    link: str
-    xattrs: tuple[tuple[str, bytes], ...]
-    read: Reader | None
 
 
 def control(path: Path, what: str) -> dict[str, bytes]:
@@ -75,44 +50,7 @@ def control(path: Path, what: str) -> dict[str, bytes]:
 def members(path: Path, what: str) -> Iterator[Member]:
     """Everything in the data archive, in its order. A member's `read` is good until the next one is asked for."""
     with _tar(path, "data.tar", what) as archive:
-        for info in archive:
-            if info.issparse() or info.size < 0:
-                raise ArtifactError(f"{what}: {info.name!r} is a sparse file, which packages don't have")
-            xattrs = tuple(
-                (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
-                for key, value in sorted(info.pax_headers.items())
-                if key.startswith(_XATTR)
-            )
-            content = archive.extractfile(info) if info.isreg() else None
-            read = None if content is None else _Guarded(content, what)
-            yield Member(
-                info.name, info.type, info.mode & 0o7777, info.uid, info.gid, info.size, info.linkname, xattrs, read
-            )
-
-
-class _Guarded:
-    """A member's bytes: whoever reads them gets our errors too."""
-
-    def __init__(self, content: IO[bytes], what: str) -> None:
-        self._content = content
-        self._what = what
-
-    def read(self, size: int, /) -> bytes:
-        with _readable(self._what):
-            return self._content.read(size)
-
-
-class _Header(tarfile.TarInfo):
-    """tarfile takes a header that doesn't parse for the end of the archive; here it is an error."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except _END:
-            raise
-        except _HEADER_ERROR as error:
-            raise tarfile.ReadError(str(error)) from error
+        yield from tarstream.members(archive, what, lambda: _readable(what))
 
 
 @contextmanager
@@ -120,13 +58,8 @@ def _tar(path: Path, name: str, what: str) -> Iterator[tarfile.TarFile]:
     with _readable(what), path.open("rb") as file:
         kind, start, size = _find(file, name, what)
         with _stream(kind, io.BufferedReader(_Slice(file.fileno(), start, size), CHUNK), what) as stream:
-            with tarfile.open(
-                fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
-            ) as archive:
+            with tarstream.opened(stream) as archive:
                 yield archive
-            # the compressor's checksum comes last
-            while stream.read(CHUNK):
-                pass
 
 
 @contextmanager

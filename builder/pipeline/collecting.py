@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -45,6 +45,7 @@ GRACE: Final = 3600.0
 
 _BATCH: Final = 20  # releases between two looks at what others do; a promotion of one of them waits so long
 _PATIENCE: Final = 1800.0  # seconds after which nobody need believe that a clean-up still goes on
+_AHEAD: Final = 60.0  # seconds: whatever is there is older than that moment
 _NOTHING: Final = Digest.of(b"nothing has this digest")
 
 
@@ -64,18 +65,22 @@ class Collection:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.decision.drops and not self.later.blobs
+        """Whether there is nothing to do, nor anything to go on with."""
+        return not (self.decision.drops or self.later.blobs or open_collections(self.facts.journal))
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was deleted: releases, manifests, and blobs of a layout; `spared` are versions that are needed now."""
+    """What was deleted: releases, manifests, and blobs of a layout; `spared` are versions that are needed now.
+
+    `young` are blobs that nothing needs, and that wait for a later run: a build may be about to name them.
+    """
 
     versions: tuple[str, ...]
     spared: tuple[str, ...]
     manifests: int
     swept: Swept
+    young: Swept
     requests: int = 0
 
 
@@ -143,7 +148,7 @@ def collect(
     machine = machine or Machine(actor(context.environ))
     before = _requests(target)
     run = _Run(target, plan.surveyor, machine)
-    if plan.decision.drops:
+    if plan.decision.drops or open_collections(plan.facts.journal):
         _require_deleting(target)
         gone = frozenset(digest for drop in plan.decision.drops for digest in (*drop.manifests, drop.digest) if digest)
         facts = plan.surveyor.ask_tied(plan.facts, gone)
@@ -152,14 +157,15 @@ def collect(
         try:
             for first in range(0, len(wanted), size or 1):
                 facts = run.batch(facts, wanted[first : first + size])
+            run.finish(facts)
         finally:
             plan.surveyor.remember(run.deleted)
-        run.close_others(facts)
-    swept = Swept({})
+    swept = young = Swept({})
     if isinstance(target.store, Layout):
         swept = target.store.sweep(time.time() - grace)
+        young = target.store.unreferenced(time.time() + _AHEAD)
     requests = _requests(target) - before
-    return Collected(tuple(run.versions), tuple(run.spared), len(run.deleted), swept, requests)
+    return Collected(tuple(run.versions), tuple(run.spared), len(run.deleted), swept, young, requests)
 
 
 def _requests(target: Target) -> int:
@@ -203,18 +209,22 @@ class _Run:
                         self._end(facts, entry, {"spared": list(names), "why": error.message})
                 raise
             self.surveyor.forget(self.deleted)
-            self._end(facts, entry, {"spared": list(stays)} if stays else {})
+            facts = self._end(facts, entry, {"spared": list(stays)} if stays else {})
         self.spared += stays.values()
         self.versions += [version for drop in going for version in drop.versions]
         return facts
 
-    def close_others(self, facts: Facts) -> None:
+    def finish(self, facts: Facts) -> None:
         """What runs that were cut off left is gone now, or stays: nobody need look after it again."""
+        store = self.target.store
+        if isinstance(store, Registry):
+            for subject in [one for one in self.surveyor.lists if one not in self.surveyor.nodes]:
+                store.drop(self.surveyor.lists.pop(subject))
         for entry in open_collections(facts.journal):
             if is_over(entry, self.machine.actor, self.machine.clock):
                 known = {str(one.digest) for one in releases_of(facts.journal) if one.digest in self.surveyor.nodes}
                 stays = [one for one in entry.event.notes.get("digests", ()) if one in known]
-                self._end(facts, entry, {"spared": stays, "why": "it was cut off; a later run finished it"})
+                facts = self._end(facts, entry, {"spared": stays, "reason": "a run that was cut off is finished"})
 
     def _delete(self, drops: Sequence[tuple[Drop, Sequence[Digest]]], until: float) -> None:
         store = self.target.store
@@ -244,8 +254,10 @@ class _Run:
         said = {"reason": f"deletes {listed(versions, 5)}"} if versions else {}
         return Event("collect", now(self.machine.clock), whoever.by, whoever.where, of=of, notes={**said, **notes})
 
-    def _end(self, facts: Facts, entry: Entry, notes: dict[str, Any]) -> None:
-        append(self.target.store, facts.journal, self._event((), {"reason": "done", **notes}, of=entry.digest))
+    def _end(self, facts: Facts, entry: Entry, notes: dict[str, Any]) -> Facts:
+        event = self._event((), {"reason": "done", **notes}, of=entry.digest)
+        ended = append(self.target.store, facts.journal, event)
+        return replace(facts, journal=facts.journal.with_entry(ended))
 
 
 def _named(drop: Drop) -> list[tuple[Digest, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from builder.words import human_size, listed
 __all__ = ["Apart", "apart", "between", "brief"]
 
 _FEW = 6  # names that a line shows
+_FACTS = ("commit", "branch", "base", "signer", "lockship", "lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Apart:
         ):  # fmt: skip
             if found:
                 yield title
-                yield from (f"  {one}" for one in found)
+                yield from (f"  {_plain(one) if one.kind in _FACTS else one}" for one in found)
         for platform, (old, new, own) in self.sizes.items():
             yield f"size {platform}: {human_size(old)} → {human_size(new)}, of which {human_size(own)} in other layers"
 
@@ -115,11 +117,24 @@ def brief(target: Target, old: Record, new: Record) -> tuple[str, ...]:
             target.store, old.version, new_files=None, look_inside=False,
         )  # fmt: skip
         lines += _packages(packages)
-    for title, changes in (("models", found.models), ("data", found.data), ("schema", found.schema)):
+    models = dict.fromkeys(one.name for one in found.models)
+    if models:
+        lines.append(f"models: {listed([f'{name} is another one' for name in models], _FEW)}")
+    for title, changes in (("data", found.data), ("schema", found.schema)):
         if changes:
             lines.append(f"{title}: {listed([str(one) for one in changes], _FEW)}")
-    lines += [f"code: {one}" for one in found.origin if one.kind == "commit"]
+    lines += [_plain(one) for one in found.origin if one.kind in ("commit", "base")]
     return tuple(lines) or ("the same packages, models, data and schema",)
+
+
+def _plain(change: Change) -> str:
+    """A fact of a release as ``commit 05f3ec29d0f4 → c6ba337656b5``."""
+    name = f"{change.kind} {change.name}".strip()
+    return f"{name} {_shortened(change.old) or 'none'} → {_shortened(change.new) or 'none'}"
+
+
+def _shortened(text: str) -> str:
+    return text[:12] if re.fullmatch(r"[0-9a-f]{40,64}", text) else text
 
 
 def _packages(comparison: Comparison) -> Iterator[str]:
@@ -133,9 +148,10 @@ def _packages(comparison: Comparison) -> Iterator[str]:
                 for one in changes
             ]
             yield f"{title}: {listed(named, _FEW)}"
-    for word, found in (("base", first.base), ("layers", first.layers)):
-        if found:
-            yield f"{word}: {listed([one.name for one in found], _FEW)}"
+    if first.base:
+        yield f"base: {listed([one.name for one in first.base], _FEW)}"
+    if any(one.name == "code" for one in first.layers):
+        yield "code: other files"
 
 
 def _release(target: Target, digest: Digest) -> Release | None:

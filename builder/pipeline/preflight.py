@@ -60,12 +60,15 @@ class Trust:
     key: bytes | None = None
     approvers: Mapping[str, bytes] | None = None
     source: str = ""
+    signer: str | None = None
+    """The fingerprint that the journal says, of the key that the release was checked with when it was promoted."""
 
 
 def preflight(
     target: Target,
     context: Context,
     record: Record,
+    recorded: Digest,
     stage: str,
     config: Stage,
     journal: Journal,
@@ -74,12 +77,14 @@ def preflight(
     entering: bool,
     project: Project | None = None,
 ) -> Preflight:
-    """Compare `record` with what `stage` asks for; `entering` is False for a release that was there before.
+    """Compare `record`, in the manifest `recorded`, with what `stage` asks for.
+
+    `entering` is False for a release that was there before.
 
     Raises StoreError when the store or the database can't be reached, VerificationError when the release is not whole.
     """
     require_whole(target.store, record.digest, target.name)
-    found = [*_signature(target, record, config, trust, entering)]
+    found = [*_recorded(record, recorded, journal), *_signature(target, record, recorded, config, trust, entering)]
     if entering:
         found += _policy(record, config, journal, trust)
     found += _database(context, record, stage, config)
@@ -91,13 +96,17 @@ def preflight(
     return Preflight(tuple(sorted(found, key=lambda one: order[one.level])))
 
 
-def _signature(target: Target, record: Record, config: Stage, trust: Trust, entering: bool) -> Iterator[Finding]:
+def _signature(
+    target: Target, record: Record, recorded: Digest, config: Stage, trust: Trust, entering: bool
+) -> Iterator[Finding]:
     from builder.releases.keys import parse_public
     from builder.releases.signing import verify
 
-    if trust.key is None and record.signing is None:
+    if record.signing is None and (trust.key is None or not config.signed):
         if config.signed:
             yield Finding("refuse", "signature", f"{record.version} is not signed, and the stage wants that")
+        else:
+            yield Finding("note", "signature", f"{record.version} is not signed")
         return
     if trust.key is None:
         if config.signed and entering:
@@ -111,10 +120,27 @@ def _signature(target: Target, record: Record, config: Stage, trust: Trust, ente
     try:
         key = parse_public(pem, source)
         verify(target.store, record.digest, key)
+        verify(target.store, recorded, key)
     except VerificationError as error:
         yield Finding("refuse", "signature", f"checked with {source}: {error.message}")
         return
+    if trust.key is None and trust.signer not in (None, key.fingerprint):
+        why = f"its record names the key {key.fingerprint}; when it was promoted that was {trust.signer}"
+        yield Finding("refuse", "signature", why)
+        return
     yield Finding("note", "signature", f"signed by {key.fingerprint[:23]}… ({source})")
+
+
+def _recorded(record: Record, recorded: Digest, journal: Journal) -> Iterator[Finding]:
+    """The record is the one that was written down when the release was made."""
+    for entry in journal.entries:
+        event = entry.event
+        if event.kind == "release" and event.version == record.version:
+            said = event.notes.get("record", str(recorded))
+            if event.digest != record.digest or said != str(recorded):
+                why = f"the journal says that {record.version} is {event.digest} with the record {said}, not {recorded}"
+                yield Finding("refuse", "record", why)
+            return
 
 
 def _policy(record: Record, config: Stage, journal: Journal, trust: Trust) -> Iterator[Finding]:

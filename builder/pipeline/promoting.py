@@ -120,7 +120,8 @@ def propose(target: Target, context: Context, wish: Wish, trust: Trust, project:
             hint=f"releases that are there: {_known(journal, version)}",
         )
     checks = preflight(
-        target, context, record, wish.stage, config, journal, _with_approvers(trust, record),
+        target, context, record, read[1].descriptor.digest, wish.stage, config, journal,
+        _completed(trust, record, move),
         entering=wish.action == "promote", project=project,
     ).but(wish.accept)  # fmt: skip
     before_record = _record_of(target, history, before)
@@ -220,11 +221,13 @@ def _config(wish: Wish, record: Record, move: Move | None, project: Project | No
     )
 
 
-def _with_approvers(trust: Trust, record: Record) -> Trust:
-    """Keys of approvers from the record, where the project file isn't there to say them."""
-    if trust.approvers is not None:
-        return trust
-    return Trust(trust.key, {name: pem.encode() for name, pem in record.approvers.items()}, trust.source)
+def _completed(trust: Trust, record: Record, move: Move | None) -> Trust:
+    """Where the project file isn't there to say them: approvers from the record, the signer from the journal."""
+    approvers = trust.approvers
+    if approvers is None:
+        approvers = {name: pem.encode() for name, pem in record.approvers.items()}
+    signer = str(move.entry.event.notes.get("signer", "")) if move is not None else ""
+    return Trust(trust.key, approvers, trust.source, signer or None)
 
 
 def _record_of(target: Target, history: History, digest: Digest | None) -> Record | None:
@@ -248,6 +251,8 @@ def _event(proposal: Proposal, machine: Machine, kind: Literal["promote", "rollb
         "stage": proposal.config.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "watched": watched,
     }
+    if record.signing:
+        notes["signer"] = record.signing.get("fingerprint", "")
     if wish.accept:
         notes["accepted"] = [one.text for one in proposal.checks.findings if one.text.startswith("accepted: ")]
     if wish.reason:

@@ -19,7 +19,10 @@ from builder.pipeline.identity import Actor
 from builder.pipeline.models import artifacts
 from builder.pipeline.planning import Prepared
 from builder.project import Model, Project
+from builder.releases import compatibility, datasets
+from builder.releases.datasets import data_sets_from_json
 from builder.releases.record import Git, ModelFacts, Record
+from builder.releases.schema import schema_from_json
 
 __all__ = ["code_of", "lock_files", "record_for"]
 
@@ -70,6 +73,7 @@ def record_for(
     data: Sequence[Mapping[str, Any]] = (),
     database: Mapping[str, Any] | None = None,
     signing: Mapping[str, str] | None = None,
+    before: Record | None = None,
 ) -> Record:
     """The record of what `prepared` plans."""
     project, plan = prepared.project, prepared.plan
@@ -87,6 +91,8 @@ def record_for(
         models=_models(project, artifacts(prepared)),
         data=tuple(dict(one) for one in data),
         database=dict(database) if database is not None else None,
+        since=before.version if before is not None else None,
+        changes=_changes(before, data, database) if before is not None else {},
         stages={name: stage.model_dump(mode="json", by_alias=True, exclude_defaults=True)
                 for name, stage in project.stages.items()},
         retention=project.retention.model_dump(mode="json", by_alias=True) if project.retention else None,
@@ -99,6 +105,19 @@ def record_for(
         allowed=tuple(sorted(allowed)),
         tool=f"lockship {__version__}",
     )  # fmt: skip
+
+
+def _changes(
+    before: Record, data: Sequence[Mapping[str, Any]], database: Mapping[str, Any] | None
+) -> dict[str, tuple[str, ...]]:
+    """The log of what was created, altered and dropped since the release before."""
+    found: dict[str, tuple[str, ...]] = {}
+    if before.data or data:
+        found["data"] = tuple(map(str, datasets.changes(data_sets_from_json(before.data), data_sets_from_json(data))))
+    if before.database is not None and database is not None:
+        old, new = schema_from_json(before.database), schema_from_json(database)
+        found["database"] = tuple(map(str, compatibility.changes(old, new)))
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def _approvers(project: Project) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from builder.content import Digest
-from builder.errors import ProjectError, RefusedError, UsageError
+from builder.errors import ProjectError, RefusedError, UsageError, VerificationError
 from builder.models.sources import converted_models
 from builder.parallel import Stop
 from builder.pipeline.building import build_prepared
@@ -34,6 +34,7 @@ from builder.releases.page import page
 from builder.releases.provenance import Resource
 from builder.releases.record import Git, Record, read_record, record_artifact, record_tag
 from builder.releases.tags import is_version
+from builder.words import listed
 
 if TYPE_CHECKING:
     from builder.releases.keys import PrivateKey
@@ -120,7 +121,7 @@ def _release(run: _Run) -> Released:
     if converted_models(project):
         with run.step("convert"):
             _convert(run)
-            code = code_of(project, run.context, run.allow)  # what was written may not be what was committed
+            code = _code_after(run)
     with run.step("plan"):
         prepared = prepare(project, run.context)
         run.warnings += prepared.warnings
@@ -188,6 +189,18 @@ def _refuse_other(run: _Run, prepared: Prepared, prior: Record | None) -> None:
     )
 
 
+def _code_after(run: _Run) -> Git | None:
+    """The commit once more: what a conversion wrote may not be what was committed."""
+    try:
+        return code_of(run.project, run.context, run.allow)
+    except RefusedError as error:
+        files = [model.files(name).onnx for name, model in converted_models(run.project)]
+        raise RefusedError(
+            f"converting wrote {listed(files)} and what belongs to it, and git has other files there",
+            hint="commit them, or leave them to .gitignore: a release makes them again, the same",
+        ) from error
+
+
 def _convert(run: _Run) -> None:
     from builder.pipeline.converting import convert
 
@@ -232,7 +245,19 @@ def _record(run: _Run, prepared: Prepared, code: Git | None) -> Record:
         data=data,
         database=database,
         signing=signing,
+        before=_before(run),
     )
+
+
+def _before(run: _Run) -> Record | None:
+    """The release that was made last, if its record can be read."""
+    journal = read_journal(run.target.store, run.target.memory, stop=run.stop)
+    made = [one.event.version for one in journal.entries if one.event.kind == "release"]
+    try:
+        read = read_record(run.target.store, made[-1]) if made and made[-1] else None
+    except VerificationError:
+        return None
+    return read[0] if read is not None else None
 
 
 def _attest(run: _Run, prepared: Prepared, record: Record) -> None:

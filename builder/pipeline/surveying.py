@@ -145,7 +145,7 @@ class Surveyor:
         over = finished(journal)
         asked = {one.digest for one in releases_of(journal)} - over | {*leftovers(journal)}
         self._read(sorted(asked - self.nodes.keys()), afresh=True)
-        self._walk({*self.nodes, *(begun(journal) - over)})
+        self._walk({*self.nodes, *(begun(journal) - over), *leftovers(journal)})
         here = self.nodes.keys() | begun(journal)
         strange = [name for name in tied if isinstance(about := tied_to(name, ()), Digest) and about not in here]
         tags |= self._read_tags([name for name in strange if tags[name] is None])

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from builder.content import Digest
-from builder.errors import LockshipError
+from builder.errors import LockshipError, StoreError
 from builder.parallel import Stop, each
-from builder.registry.artifact import File, artifact, read_artifact, store_artifact
+from builder.registry.artifact import EMPTY, File, artifact, read_artifact, store_artifact
 from builder.registry.store import Store
-from builder.releases.events import Event
+from builder.releases.events import Event, unsigned
 from builder.releases.journal import Entry, Journal, entry_artifact, entry_tag, journal_of, parse_entry, tagged_digest
 
 __all__ = ["PACK", "Memory", "append", "pack", "read_journal"]
@@ -66,33 +66,42 @@ def read_journal(store: Store, memory: Memory | None = None, *, stop: Stop | Non
     What is missing or damaged is among its `problems`. Raises StoreError when the store can't be reached.
     """
     memory, stop = memory or Memory(), stop or Stop()
-    names = store.tag_names()
-    wanted = {digest for name in names if (digest := tagged_digest(name)) is not None}
-    known: dict[Digest, bytes | None] = {
-        digest: line for digest, line in (memory.lines() if wanted else {}).items() if digest in wanted
-    }
-    fresh: dict[Digest, bytes] = {}
-    if len(wanted) - len(known) > _FEW:
-        for tag in (name for name in names if name.startswith(_PACK_TAG)):
-            fresh |= {key: line for key, line in _unpacked(store, tag).items() if key in wanted and key not in known}
-    missing = sorted(wanted - known.keys() - fresh.keys())
-    found = each(missing, lambda digest: _fetch(store, digest), stop, threads=store.parallel)
-    read = dict(zip(missing, found, strict=True))
-    memory.add([*fresh.values(), *(line for digest, line in read.items() if line and Digest.of(line) == digest)])
-    return journal_of({**known, **fresh, **read})
+    known = memory.lines()
+    read = _manifests(store, memory, known, stop)
+    journal = journal_of(read)
+    if any(digest not in read for entry in journal.entries for digest in entry.saw):
+        # a list of tags is no snapshot: an entry may come into it without the one that it saw
+        journal = journal_of(_manifests(store, memory, {**known, **_there(read)}, stop))
+    return journal
 
 
-def append(store: Store, journal: Journal, event: Event, sign: Callable[[bytes], str] | None = None) -> Entry:
+def append(
+    store: Store,
+    journal: Journal,
+    event: Event,
+    sign: Callable[[bytes], str] | None = None,
+    *,
+    memory: Memory | None = None,
+) -> Entry:
     """Write `event` behind the newest entries of `journal`; others may write at the same moment.
 
-    `sign` gives the signature of the event's bytes, in base64.
+    `sign` gives the signature of the event's bytes, in base64. `memory` need not read it again, then.
     """
-    from builder.releases.events import unsigned
-
     made = entry_artifact(event, journal.heads, sign(unsigned(event)) if sign else None)
+    entry = parse_entry(made.manifest)  # what nobody could read is not written
     # the tag says the digest: it can't be anybody else's, and nobody need look for that
-    store_artifact(store, made, tag=entry_tag(event, made.descriptor.digest), move=True)
-    return parse_entry(made.manifest)
+    tag = entry_tag(event, made.descriptor.digest)
+    try:
+        if not journal.entries:
+            raise StoreError("there is nothing yet that an entry consists of")
+        store.put_manifest(made.descriptor, made.manifest, tag=tag, move=True)
+    except StoreError:
+        # other entries have the one blob that an entry names; where it is gone all the same, it is sent
+        if journal.entries and store.has_blob(EMPTY.digest):
+            raise
+        store_artifact(store, made, tag=tag, move=True)
+    (memory or Memory()).add([made.manifest])
+    return entry
 
 
 def pack(store: Store, journal: Journal, memory: Memory) -> int:
@@ -115,6 +124,26 @@ def pack(store: Store, journal: Journal, memory: Memory) -> int:
     made = artifact(_PACK_TYPE, [File(_LINES, "application/jsonl", whole)])
     store_artifact(store, made, tag=f"{_PACK_TAG}{made.descriptor.digest.hex}")
     return len(chosen)
+
+
+def _manifests(store: Store, memory: Memory, lines: Mapping[Digest, bytes], stop: Stop) -> dict[Digest, bytes | None]:
+    """The manifests that the journal's tags name now; None for one that is not there."""
+    names = store.tag_names()
+    wanted = {digest for name in names if (digest := tagged_digest(name)) is not None}
+    known = {digest: line for digest, line in lines.items() if digest in wanted}
+    fresh: dict[Digest, bytes] = {}
+    if len(wanted) - len(known) > _FEW:
+        for tag in (name for name in names if name.startswith(_PACK_TAG)):
+            fresh |= {key: line for key, line in _unpacked(store, tag).items() if key in wanted and key not in known}
+    missing = sorted(wanted - known.keys() - fresh.keys())
+    found = each(missing, lambda digest: _fetch(store, digest), stop, threads=store.parallel)
+    read = dict(zip(missing, found, strict=True))
+    memory.add([*fresh.values(), *_there(read).values()])
+    return {**known, **fresh, **read}
+
+
+def _there(read: Mapping[Digest, bytes | None]) -> dict[Digest, bytes]:
+    return {digest: line for digest, line in read.items() if line and Digest.of(line) == digest}
 
 
 def _fetch(store: Store, digest: Digest) -> bytes | None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 from builder.content import Digest, canonical_json
@@ -25,9 +26,9 @@ OUTCOMES: Final = ("moved", "healthy", "unhealthy", "abandoned")
 """Kinds that say what became of an action, which `Event.of` names."""
 
 _SCHEMA: Final = "dev.lockship.journal/v1"
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _LONGEST: Final = 4000  # characters of any one text
-_KEYS: Final = ("by", "where", "stage", "version", "repository", "previous_version")
+_KEYS: Final = ("by", "where", "stage", "version", "previous_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,13 @@ def unsigned(event: Event) -> bytes:
 def parse_event(text: str) -> Event:
     """The event that `text` is; raises VerificationError for anything else."""
     try:
+        text.encode()  # half a surrogate pair is JSON, and no text: it can be neither signed nor shown
         document = json.loads(text)
         if document.pop("schema") != _SCHEMA:
             raise VerificationError("it is written by a newer lockship", hint="take the newest lockship")
         if document["kind"] not in get_args(Kind) or not _TIME.fullmatch(document["at"]):
             raise VerificationError("it says nothing that lockship knows")
+        datetime.fromisoformat(document["at"])  # the 30th of February is no moment
         for key in ("digest", "previous", "of"):
             if key in document:
                 document[key] = Digest(document[key])
@@ -91,7 +94,10 @@ def parse_event(text: str) -> Event:
             raise VerificationError("it says nothing that lockship knows")
         if not isinstance(document.get("notes", {}), dict):
             raise VerificationError("its notes are none")
-        return Event(**document)
+        event = Event(**document)
+        if "\\u" in text:  # there may be one behind an escape, too
+            unsigned(event)
+        return event
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VerificationError("it is no event") from error
     except LockshipError as error:

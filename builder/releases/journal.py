@@ -37,7 +37,7 @@ ARTIFACT_TYPE: Final = "application/vnd.lockship.journal.entry.v1"
 _EVENT: Final = "dev.lockship.journal.event"
 _SAW: Final = "dev.lockship.journal.saw"
 _SIGNATURE: Final = "dev.lockship.journal.signature"
-_TAG: Final = re.compile(r"journal\.\d{8}T\d{6}Z\.([0-9a-f]{64})")
+_TAG: Final = re.compile(r"journal\.[0-9]{8}T[0-9]{6}Z\.([0-9a-f]{64})")
 _PREFIXES: Final = ("journal.", "journal-pack.")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from builder.releases.schema import Schema, Table, View
+from builder.releases.schema import Index, Schema, Table, View
 
 __all__ = ["as_needed", "restricted", "unmet"]
 
@@ -21,8 +21,8 @@ def restricted(schema: Schema, patterns: Sequence[str]) -> Schema:
     """
     if not patterns:
         return schema
-    tables = tuple(kept for table in schema.tables if (kept := _part(table, patterns)) is not None)
-    views = tuple(kept for view in schema.views if (kept := _part(view, patterns)) is not None)
+    tables = tuple(part for table in schema.tables for part in _parts(table, patterns))
+    views = tuple(part for view in schema.views for part in _parts(view, patterns))
     return schema.model_copy(update={"tables": tables, "views": views})
 
 
@@ -60,14 +60,15 @@ def _named(one: Table | View, patterns: Sequence[str]) -> set[str]:
     return {column.name for column in one.columns if any(fnmatchcase(column.name, pattern) for pattern in wanted)}
 
 
-def _part(one: T, patterns: Sequence[str]) -> T | None:
+def _parts(one: T, patterns: Sequence[str]) -> list[T]:
+    """The one that is needed of a table or view, or none."""
     if any(_is_whole(one, pattern) for pattern in patterns):
-        return one
+        return [one]
     names = _named(one, patterns)
     if not names:
-        return None
+        return []
     others = tuple(column.name for column in one.columns if column.name not in names)
-    return _without(one, others).model_copy(update={"others": others})
+    return [_without(one, others).model_copy(update={"others": others})]
 
 
 def _without(one: T, names: Collection[str]) -> T:
@@ -81,12 +82,13 @@ def _without(one: T, names: Collection[str]) -> T:
             "primary_key": one.primary_key if gone.isdisjoint(one.primary_key) else (),
             "foreign_keys": tuple(key for key in one.foreign_keys if gone.isdisjoint(key.columns)),
             "uniques": tuple(key for key in one.uniques if gone.isdisjoint(key.columns)),
-            "indexes": tuple(index for index in one.indexes if not _mentions((*index.columns, index.where), gone)),
+            "indexes": _without_any(one.indexes, gone),
         }
     return one.model_copy(update=changed)
 
 
-def _mentions(texts: Iterable[str], names: Iterable[str]) -> bool:
-    """Whether one of `texts`, which may be expressions, has one of `names` in it as a word."""
+def _without_any(indexes: Iterable[Index], names: Iterable[str]) -> tuple[Index, ...]:
+    """The indexes that have none of `names` in them, as a word: their columns may be expressions."""
     patterns = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names]
-    return any(pattern.search(text) for text in texts for pattern in patterns)
+    texts = {index: " ".join((*index.columns, index.where)) for index in indexes}
+    return tuple(index for index, text in texts.items() if not any(pattern.search(text) for pattern in patterns))

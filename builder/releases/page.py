@@ -25,6 +25,7 @@ def _lines(record: Record) -> Iterator[str]:
         ("Models", _models(record)),
         ("Data", _data(record)),
         ("Database", _database(record)),
+        *((f"Changes of {name} since {record.since}", lines) for name, lines in sorted(record.changes.items())),
         ("Stages", sorted(record.stages)),
         ("Steps", [f"{name}: {seconds:.1f} s" for name, seconds in record.steps.items()]),
     ):

@@ -66,7 +66,8 @@ class ModelFacts(_Value):
 class Record(_Value):
     """All of it. `images` are manifests by platform, `lock` digests by file name, `steps` seconds by step.
 
-    `data`, `database`, `stages`, `retention` and `signing` are JSON as their own modules write it.
+    `data`, `database`, `stages`, `retention` and `signing` are JSON as their own modules write it. `changes` are lines
+    for people, under ``data`` and ``database``: what is other than in the release before, `since`.
     """
 
     schema_: str = Field(default=SCHEMA, alias="schema")
@@ -82,6 +83,8 @@ class Record(_Value):
     models: tuple[ModelFacts, ...] = ()
     data: tuple[dict[str, Any], ...] = ()
     database: dict[str, Any] | None = None
+    since: str | None = None
+    changes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     stages: dict[str, Any] = Field(default_factory=dict)
     retention: dict[str, Any] | None = None
     signing: dict[str, str] | None = None

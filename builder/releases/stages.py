@@ -14,7 +14,7 @@ from builder.content import Digest
 from builder.releases.events import ACTIONS, OUTCOMES
 from builder.releases.journal import Entry, Journal
 
-__all__ = ["Move", "Stage", "State", "rollback_candidates", "settled", "stages_of"]
+__all__ = ["Move", "Stage", "State", "interrupted", "rollback_candidates", "settled", "stages_of"]
 
 State = Literal["pending", "moved", "healthy", "unhealthy", "abandoned"]
 
@@ -103,6 +103,18 @@ def settled(stage: Stage, tag: Digest | None) -> Stage:
         moved = not later and moves[number].digest == tag
         moves[number] = replace(moves[number], state="moved" if moved else "abandoned")
     return Stage(stage.name, tuple(moves))
+
+
+def interrupted(stage: Stage, tag: Digest | None) -> Move | None:
+    """The way back that was cut off behind the moment in which the stage's tag, which is `tag`, moved.
+
+    Whoever asks for a rollback then wants that one, and not the one before it: what they saw was a failure.
+    """
+    known = {move.entry.digest: move.state for move in stage.moves}
+    move = settled(stage, tag).current
+    if move is None or move.digest != tag or move.entry.event.kind == "promote":
+        return None
+    return move if known[move.entry.digest] == "pending" or not (move.was_good or move.state == "unhealthy") else None
 
 
 def rollback_candidates(stage: Stage, current: Digest | None) -> tuple[Move, ...]:

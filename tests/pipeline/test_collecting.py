@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_made_again_it_counts_from_then(yard: Yard) -> None:
     assert plan(yard).empty
     again = yard.release("1.0")
     assert again.digest not in begun(yard.journal())
-    assert going(plan(yard)) == [] and going(plan(yard, Policy(1, 0))) == ["1.3"]
+    assert going(plan(yard)) == ["1.3"]
     require_whole(yard.store, again.digest, "1.0")
 
 
@@ -381,7 +382,7 @@ def test_a_damaged_manifest_stops_everything(tmp_path: Path) -> None:
     path = tmp_path / "store/blobs/sha256" / made["1.1"].digest.hex
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"sha256:", b"sha256:", 1) + b" ")
-    with pytest.raises(VerificationError, match="damaged|holds"):
+    with pytest.raises(VerificationError, match="holds sha256"):
         gc(yard)
     assert isinstance(yard.store, Layout)
     with pytest.raises(VerificationError):
@@ -412,11 +413,12 @@ def test_a_registry_that_deletes_nothing(tmp_path: Path) -> None:
         yard.promote("1.2")
 
 
-def through(server: RegistryServer, name: str, host: str, folder: Path, clock: Any) -> Yard:
+@contextmanager
+def through(server: RegistryServer, name: str, host: str, folder: Path, clock: Any) -> Iterator[Yard]:
     """The repository `name` of `server` as it is seen behind a proxy, by somebody without patience."""
-    registry = open_registry(server, name, host=host, retries=0, plain_http=[host])
-    return Yard(Target(registry, name, registry.repository, Memory(folder / "memory.jsonl")), Context(Cache(folder), {}),
-                clock)  # fmt: skip
+    with open_registry(server, name, host=host, retries=0, plain_http=[host]) as registry:
+        target = Target(registry, name, registry.repository, Memory(folder / "memory.jsonl"))
+        yield Yard(target, Context(Cache(folder), {}), clock)
 
 
 def test_leave_to_delete_that_is_lost_on_the_way(registry: RegistryServer, tmp_path: Path) -> None:
@@ -424,10 +426,12 @@ def test_leave_to_delete_that_is_lost_on_the_way(registry: RegistryServer, tmp_p
     name = f"gc/{uuid.uuid4().hex[:12]}"
     with registry_yard(tmp_path, registry.host, name) as yard:
         made = aged(yard)
-        with fault_proxy(registry.host, matching("DELETE", "manifests", answer(405), skip=3)) as proxy:
-            mine = through(registry, name, proxy.host, tmp_path / "mine", yard.clock)
-            with pytest.raises(StoreError, match="does not allow deleting"):
-                gc(mine)
+        with (
+            fault_proxy(registry.host, matching("DELETE", "manifests", answer(405), skip=3)) as proxy,
+            through(registry, name, proxy.host, tmp_path / "mine", yard.clock) as mine,
+            pytest.raises(StoreError, match="does not allow deleting"),
+        ):
+            gc(mine)
         for version in ("1.1", "1.3"):
             assert len(manifests_of(yard.store, made[version])) == 4
         assert gc(yard).versions == ("1.0", "1.2")
@@ -451,21 +455,25 @@ def _count(server: RegistryServer, folder: Path) -> int:
     with registry_yard(folder, server.host, name) as yard:
         aged(yard)
         with fault_proxy(server.host) as proxy:
-            gc(through(server, name, proxy.host, folder / "mine", yard.clock))
+            with through(server, name, proxy.host, folder / "mine", yard.clock) as mine:
+                gc(mine)
             return len(proxy.log)
 
 
 @pytest.mark.parametrize("when", ["before", "sent"])
-def test_cut_at_any_request_it_is_run_again(registry: RegistryServer, tmp_path: Path, when: Any) -> None:
+@pytest.mark.parametrize("step", [23, pytest.param(2, marks=pytest.mark.slow)])
+def test_cut_at_any_request_it_is_run_again(registry: RegistryServer, tmp_path: Path, when: Any, step: int) -> None:
     total = _count(registry, tmp_path / "count")
     failed = 0
-    for number in range(2 if when == "sent" else 0, total, 9):
+    for number in range(5 if when == "sent" and step > 2 else 0, total, step):
         folder = tmp_path / str(number)
         name = f"gc/{uuid.uuid4().hex[:12]}"
         with registry_yard(folder, registry.host, name) as yard:
             made = aged(yard)
-            with fault_proxy(registry.host, at(number, cut(when))) as proxy:
-                mine = through(registry, name, proxy.host, folder / "mine", yard.clock)
+            with (
+                fault_proxy(registry.host, at(number, cut(when))) as proxy,
+                through(registry, name, proxy.host, folder / "mine", yard.clock) as mine,
+            ):
                 try:
                     gc(mine)
                 except StoreError:
@@ -480,11 +488,11 @@ def test_cut_at_any_request_it_is_run_again(registry: RegistryServer, tmp_path: 
 
 def test_referrers_of_a_registry_that_lists_them(registry: RegistryServer, tmp_path: Path) -> None:
     name = f"gc/{uuid.uuid4().hex[:12]}"
-    from tests.support.referrers import ReferrersApi
-
-    with fault_proxy(registry.host, referrers=ReferrersApi()) as proxy:
-        clock = layout_yard(tmp_path / "clock").clock
-        yard = through(registry, name, proxy.host, tmp_path / "mine", clock)
+    clock = layout_yard(tmp_path / "clock").clock
+    with (
+        fault_proxy(registry.host, referrers=True) as proxy,
+        through(registry, name, proxy.host, tmp_path / "mine", clock) as yard,
+    ):
         made = aged(yard)
         gone = manifests_of(yard.store, made["1.0"])
         assert len(gone) == 4

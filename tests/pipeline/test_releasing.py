@@ -180,6 +180,17 @@ def test_data_and_schema_are_written_down(ready: World) -> None:
     tables: list[dict[str, Any]] = record.database["tables"]
     assert [table["name"] for table in tables] == ["customers"]
 
+    with sqlite3.connect(ready.root / "live.db") as database:
+        database.execute("alter table customers add column city text")
+    ready.write("data/train.csv", "age,label\n31,yes\n47,no\n52,no\n")
+    file.write_text(file.read_text().replace('version = "1.0"', 'version = "1.1"', 1))
+    commit(ready)
+    record = release(ready.load(), ready.context).record
+    assert record.since == "1.0"
+    assert any("customers.city" in line and line.startswith("created") for line in record.changes["database"])
+    assert any("train.csv" in line or "training" in line for line in record.changes["data"])
+    assert "## Changes of database since 1.0" in ready.run("show", "1.1").out
+
 
 def test_the_command_line(ready: World) -> None:
     done = ready.run("release", "--json")
@@ -219,7 +230,7 @@ def test_what_was_released_is_shown_compared_explained_and_checked(ready: World)
     assert told.code == 0 and "code: " in told.out and "the project's files" in told.out, told
     assert ready.run("release").code == 0
     apart = ready.run("diff", "1.0", "1.1")
-    assert apart.code == 0 and "app/code/more.py" in apart.out and "altered commit" in apart.out, apart
+    assert apart.code == 0 and "app/code/more.py" in apart.out and "  commit " in apart.out, apart
     told = ready.run("why", "1.1")
     assert told.code == 0 and "it begins with: commit" in told.out and "app/code/more.py" in told.out, told
     stale = ready.run("verify", "1.0", "--rebuild")

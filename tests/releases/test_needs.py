@@ -41,9 +41,7 @@ def test_patterns_that_name_nothing() -> None:
 
 @given(schemas, st.data())
 def test_what_is_not_needed_does_not_matter(schema: Schema, data: st.DataObject) -> None:
-    columns = [
-        f"{one.name}.{column.name}" for one in schema.relations for column in one.columns if "." not in column.name
-    ]
+    columns = [f"{one.name}.{column.name}" for one in schema.relations for column in one.columns]
     if not columns:
         return
     needed = restricted(schema, data.draw(st.lists(st.sampled_from(columns), min_size=1)))
@@ -55,7 +53,7 @@ def test_what_is_not_needed_does_not_matter(schema: Schema, data: st.DataObject)
 def test_columns_that_were_there_before_are_not_new() -> None:
     needed = restricted(SHOP, ["orders.total"])
     assert needed.tables[0].others == ("customer", "id", "note")
-    assert [str(one) for one in check(needed, SHOP.model_copy(update={"revisions": ()})).findings] == [
+    assert [str(one) for one in check(needed, SHOP).findings] == [
         "created table customers: email, id",
         "created view recent: id",
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -68,9 +69,9 @@ class Model:
         self.write(Event("release", stamp(self.now), "ada", version=version, digest=made))
         return made
 
-    def promote(self, version: str, stage: str = "production", outcome: str | None = "moved", **more: object) -> None:
+    def promote(self, version: str, stage: str = "production", outcome: Any = "moved", **more: Any) -> None:
         had, made = self.tags.get(stage), self.tags[version]
-        kind = str(more.pop("kind", "promote"))
+        kind: Any = more.pop("kind", "promote")
         event = Event(
             kind,
             stamp(self.now),
@@ -79,14 +80,14 @@ class Model:
             version=version,
             digest=made,
             previous=had,
-            notes=more,  # type: ignore[arg-type]
+            notes=more,
         )
         action = self.write(event)
         if outcome is None:
             return
         if outcome != "abandoned":
             self.tags[stage] = made
-        self.write(Event(outcome, stamp(self.now), "ada", stage=stage, of=action))  # type: ignore[arg-type]
+        self.write(Event(outcome, stamp(self.now), "ada", stage=stage, of=action))
 
     def decide(self) -> Decision:
         stages = frozenset(stages_of(self.journal))
@@ -467,9 +468,9 @@ class Thoughts(RuleBasedStateMachine):
             manifests = [one for drop in found.drops for one in drop.manifests]
             entry = model.write(Event("collect", stamp(model.now), "ada", notes=notes_of(gone, manifests)))
             model.write(Event("collect", stamp(model.now), "ada", of=entry))
-        for stage in stages_of(model.journal):
-            if (tag := model.tags.get(stage)) is not None:
-                self._whole(tag)
+        for name in stages_of(model.journal):
+            if (named := model.tags.get(name)) is not None:
+                self._whole(named)
 
     def _there(self) -> list[str]:
         return sorted(tag for tag in self.model.tags if tag.startswith("1.") and not tag.endswith(".release"))
