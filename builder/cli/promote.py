@@ -62,7 +62,8 @@ def approve(terminal: Terminal, path: Path, repository: str | None, version: str
     project = None if repository is not None and path == Path() else optional_project(path)
     whoever = actor(machine.environ)
     with opened_target(repository, project, machine, push=True) as target:
-        entry = write(target, version, stage, whoever, wall_clock, private.sign)
+        stages = project.stages if project is not None else ()
+        entry = write(target, version, stage, whoever, wall_clock, private.sign, stages=stages)
     terminal.note(f"{whoever.by} approves {version} for {stage}, signed with {private.public.fingerprint[:23]}…")
     document = {"version": version, "stage": stage, "entry": entry.digest, "by": whoever.by}
     terminal.result("approve", document, entry.digest)

@@ -159,7 +159,7 @@ def _execute(engine: Engine, container: str, command: list[str]) -> tuple[int, s
             output = _Output(engine.api, execution).read()
         except APIError as error:
             said = str(error.explanation or error)
-            if error.status_code == 409:  # it ended between our look and this
+            if error.status_code == 409 or "is not running" in said:  # it ended between our look and this
                 return 1, "the container is not running"
             if "exec failed" in said or "executable file not found" in said:
                 return 127, said

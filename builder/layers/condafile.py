@@ -153,8 +153,9 @@ def _members(path: Path, part: str, what: str) -> Iterator[Member]:
     with _readable(what):
         limit = max(_BOMB_SIZE, _BOMB_RATIO * path.stat().st_size)
         raw = bz2.BZ2File(path) if what.endswith(".tar.bz2") else _zstd(path, part, what)
-        with raw, io.BufferedReader(_Counted(cast(BinaryIO, raw), limit, what), CHUNK) as stream:
-            with tarstream.opened(cast(BinaryIO, stream)) as opened:
+        with raw:
+            counted = io.BufferedReader(_Counted(cast(BinaryIO, raw), limit, what), CHUNK)
+            with tarstream.opened(cast(BinaryIO, counted)) as opened:
                 yield from tarstream.members(opened, what, lambda: _readable(what))
 
 

@@ -57,9 +57,9 @@ def members(path: Path, what: str) -> Iterator[Member]:
 def _tar(path: Path, name: str, what: str) -> Iterator[tarfile.TarFile]:
     with _readable(what), path.open("rb") as file:
         kind, start, size = _find(file, name, what)
-        with _stream(kind, io.BufferedReader(_Slice(file.fileno(), start, size), CHUNK), what) as stream:
-            with tarstream.opened(stream) as archive:
-                yield archive
+        raw = io.BufferedReader(_Slice(file.fileno(), start, size), CHUNK)
+        with _stream(kind, raw, what) as stream, tarstream.opened(stream) as archive:
+            yield archive
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from builder.cache import Cache
 from builder.content import Digest
 from builder.errors import ArtifactError
-from builder.layers import deb, system, tar, venv, wheel
+from builder.layers import conda, deb, system, tar, venv, wheel
 from builder.layers.bytecode import Interpreter
 from builder.layers.encode import encode
 from builder.layers.gzip import content_of
@@ -63,6 +63,8 @@ def entries_of(part: Part, cache: Cache, interpreter: Interpreter | None) -> lis
     compiled = interpreter.compile if interpreter is not None and part.params.get("bytecode") else None
     if part.kind == "deb":
         return deb.entries(path, part, compiled)
+    if part.kind == "conda":
+        return conda.entries(path, part)
     return wheel.entries(path, part, compiled)
 
 

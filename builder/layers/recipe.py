@@ -22,7 +22,7 @@ __all__ = ["Layer", "Part", "Recipe"]
 class Part:
     """One piece of a layer.
 
-    `kind` is ``deb``, ``wheel``, ``system`` or ``venv``; `artifact` the bytes it is made from; `params` what else
+    `kind` is ``deb``, ``wheel``, ``conda``, ``system`` or ``venv``; `artifact` the bytes it is made from; `params` what else
     its bytes depend on (JSON values only); `file` the artifact's file name, for messages and for wheels' names.
     """
 
@@ -69,7 +69,7 @@ class Recipe:
 class Layer:
     """A layer as images name it: the blob, and the digest of its tar.
 
-    `kind` is one of ``deb``, ``system``, ``venv``, ``wheel``, ``model``, ``code``; `holds` what is in it,
+    `kind` is one of ``deb``, ``system``, ``venv``, ``wheel``, ``conda``, ``model``, ``code``; `holds` what is in it,
     as (name, version) pairs, for people and comparisons.
     """
 

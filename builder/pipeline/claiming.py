@@ -7,7 +7,7 @@ one sees the other, and steps back. (Writing before reading is how Lamport's bak
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from builder.releases.collected import collections_of
 from builder.releases.events import Event, Kind
 from builder.releases.journal import Entry, Journal
 from builder.releases.record import read_record
-from builder.releases.stages import Move, stages_of
+from builder.releases.stages import Move, settled, stages_of
 
 __all__ = ["Claims", "at_work", "is_over", "marks"]
 
@@ -72,7 +72,7 @@ def at_work(entry: Entry) -> Iterator[None]:
 def is_over(entry: Entry, actor: Actor, clock: Clock) -> bool:
     """Whether whoever wrote `entry`, with `marks`, is gone for sure."""
     notes = entry.event.notes
-    if str(notes.get("until", "")) < now(clock):
+    if _until(entry) < now(clock):
         return True
     pid = notes.get("pid")
     if notes.get("host") != actor.host or not isinstance(pid, int):
@@ -82,9 +82,24 @@ def is_over(entry: Entry, actor: Actor, clock: Clock) -> bool:
     return not _is_running(pid) or (notes.get("started") or None) != _started(pid)
 
 
-@dataclass(frozen=True, slots=True)
+def _until(entry: Entry) -> str:
+    """When nobody need believe any more that its writer lives, by a clock that wasn't behind those of others."""
+    said = str(entry.event.notes.get("until", ""))
+    if not entry.clock_went_back:
+        return said
+    try:
+        behind = datetime.fromisoformat(entry.time) - datetime.fromisoformat(entry.event.at)
+        return (datetime.fromisoformat(said) + behind).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, TypeError, OverflowError):  # somebody else's words
+        return said
+
+
+@dataclass(slots=True)
 class Claims:
-    """The stage `stage` of `target`, as `actor` changes it. `sleep` waits, `jitter` gives numbers from 0 to 1."""
+    """The stage `stage` of `target`, as `actor` changes it. `sleep` waits, `jitter` gives numbers from 0 to 1.
+
+    `journal` is as far as it was read and written here: a later entry of others shows at the next reading.
+    """
 
     target: Target
     stage: str
@@ -92,6 +107,7 @@ class Claims:
     clock: Clock
     sleep: Callable[[float], None]
     jitter: Callable[[], float]
+    journal: Journal | None = None
 
     def begin(self, event: Event, *, take_over: bool = False) -> Entry:
         """Write the action `event`; nobody else is at this stage then.
@@ -99,43 +115,79 @@ class Claims:
         What others left unfinished is concluded, when they are gone for sure or with `take_over`. Raises RefusedError
         when somebody is at it.
         """
-        journal = self._concluded(read_journal(self.target.store, self.target.memory), take_over)
+        journal = self.settle(take_over=take_over)
         if not take_over and (rivals := self._rivals(journal, None)):
             raise self._busy(rivals[0])
         ignored = {move.entry.digest for move in self._rivals(journal, None)}
         for number in range(_TRIES):
-            entry = append(self.target.store, journal, event)
+            entry = self._append(event)
             _active.add(entry.digest)
-            journal = read_journal(self.target.store, self.target.memory)
-            rivals = [move for move in self._rivals(journal, entry) if move.entry.digest not in ignored]
-            if not rivals:
-                self._stand_clear(entry, journal)
-                return entry
-            _active.discard(entry.digest)
+            try:
+                if not self._rivals(self._read(), entry, ignored):
+                    self._stand_clear(entry)
+                    return entry
+            except BaseException as error:
+                self._step_back(entry, error)
+                raise
+            self.over(entry)
             self.end(entry, "abandoned", why="somebody else began at the same moment")
             self.sleep(0.1 * 2**number * (0.2 + self.jitter()))
-            journal = read_journal(self.target.store, self.target.memory)
-            if rivals := self._rivals(journal, None):
+            if rivals := self._rivals(self._read(), None):
                 raise self._busy(rivals[0])
         raise RefusedError(
             f"others keep beginning to change {self.stage} at the same moment",
             hint="agree on one of you, and try again",
         )
 
+    def settle(self, *, take_over: bool = False) -> Journal:
+        """The journal, in which moves that were cut off have the outcome that the stage's tag tells.
+
+        What is known of it is enough where nobody was at this stage; `begin` looks again behind its own entry.
+        """
+        if self.journal is None or self._rivals(self.journal, None):
+            self._read()
+        assert self.journal is not None
+        stage = stages_of(self.journal).get(self.stage)
+        left = [move for move in stage.pending if take_over or self._is_gone(move.entry)] if stage else []
+        if left:
+            sure = settled(stages_of(self.journal)[self.stage], self.target.store.resolve(self.stage))
+            happened = {move.entry.digest for move in sure.moves if move.happened}
+            for move in left:
+                kind: Kind = "moved" if move.entry.digest in happened else "abandoned"
+                self.end(move.entry, kind, why="it was cut off; the stage's tag tells")
+        return self.journal
+
     def end(self, action: Entry, kind: Kind, why: str = "", **notes: Any) -> Entry:
         """Write what became of `action`."""
-        journal = read_journal(self.target.store, self.target.memory)
         said = {**({"why": why} if why else {}), **notes}
         event = Event(
             kind, now(self.clock), self.actor.by, self.actor.where, stage=self.stage, of=action.digest, notes=said
         )
-        return append(self.target.store, journal, event)
+        return self._append(event)
+
+    def require_time(self, action: Entry) -> None:
+        """Raise RefusedError when others may take this process for dead: it slept, and they went on."""
+        if _until(action) < now(self.clock):
+            raise RefusedError(
+                f"this took longer than {action.event.notes.get('until')}: others may have changed {self.stage} since",
+                hint="look at `lockship history`, and run the command again",
+            )
+
+    def _append(self, event: Event) -> Entry:
+        journal = self.journal or self._read()
+        entry = append(self.target.store, journal, event, memory=self.target.memory)
+        self.journal = journal.with_entry(entry)
+        return entry
+
+    def _read(self) -> Journal:
+        self.journal = read_journal(self.target.store, self.target.memory)
+        return self.journal
 
     def over(self, action: Entry) -> None:
         """This process is no longer at `action`, however it ended."""
         _active.discard(action.digest)
 
-    def _rivals(self, journal: Journal, mine: Entry | None) -> list[Move]:
+    def _rivals(self, journal: Journal, mine: Entry | None, ignored: Collection[Digest] = ()) -> list[Move]:
         """Moves that are under way: not begun only, but deploying as well."""
         stage = stages_of(journal).get(self.stage)
         if stage is None:
@@ -143,51 +195,40 @@ class Claims:
         current = stage.current
         deploying = current is not None and current.state == "moved" and bool(current.entry.event.notes.get("watched"))
         found = [*stage.pending, *([current] if current and deploying and not self._is_gone(current.entry) else [])]
-        return [move for move in found if mine is None or move.entry.digest != mine.digest]
-
-    def _concluded(self, journal: Journal, take_over: bool) -> Journal:
-        """Moves that were cut off get the outcome that the stage's tag tells."""
-        stage = stages_of(journal).get(self.stage)
-        left = [move for move in stage.pending if take_over or self._is_gone(move.entry)] if stage else []
-        if not left:
-            return journal
-        tag = self.target.store.resolve(self.stage)
-        for move in reversed(left):  # the last of them that fits the tag is the one that moved it
-            moved = move.digest == tag
-            self.end(move.entry, "moved" if moved else "abandoned", why="it was cut off; the stage's tag tells")
-            tag = None if moved else tag
-        return read_journal(self.target.store, self.target.memory)
+        own = None if mine is None else mine.digest
+        return [move for move in found if move.entry.digest != own and move.entry.digest not in ignored]
 
     def _is_gone(self, entry: Entry) -> bool:
         return is_over(entry, self.actor, self.clock)
 
-    def _stand_clear(self, action: Entry, journal: Journal) -> None:
+    def _stand_clear(self, action: Entry) -> None:
         """Wait for clean-ups that announced the release before they could see `action`; it is whole afterwards.
 
         Raises RefusedError when they don't end, StoreError and VerificationError when they took it.
         """
-        event = action.event
+        event, journal = action.event, self.journal or self._read()
         if event.digest is None or not collections_of(journal, event.digest):
             return
-        try:
-            for _ in range(_WAITS):
-                if all(end or self._is_gone(begin) for begin, end in collections_of(journal, event.digest)):
-                    break
-                self.sleep(1.0)
-                journal = read_journal(self.target.store, self.target.memory)
-            else:
-                raise RefusedError(
-                    f"a clean-up is deleting {event.version} right now",
-                    hint="look at `lockship history`, and run the command again when it is done",
-                )
-            require_whole(self.target.store, event.digest, self.target.name)
-            if read_record(self.target.store, event.version or "") is None:
-                raise StoreError(f"{self.target.name}: a clean-up took the record of {event.version}")
-        except LockshipError as error:
-            self.over(action)
-            with suppress(LockshipError):  # the stage's tag tells, too
+        for _ in range(_WAITS):
+            if all(end or self._is_gone(begin) for begin, end in collections_of(journal, event.digest)):
+                break
+            self.sleep(1.0)
+            journal = self._read()
+        else:
+            raise RefusedError(
+                f"a clean-up is deleting {event.version} right now",
+                hint="look at `lockship history`, and run the command again when it is done",
+            )
+        require_whole(self.target.store, event.digest, self.target.name)
+        if read_record(self.target.store, event.version or "") is None:
+            raise StoreError(f"{self.target.name}: a clean-up took the record of {event.version}")
+
+    def _step_back(self, action: Entry, error: BaseException) -> None:
+        """Nothing was moved: say so, where that is possible; else the stage's tag tells."""
+        self.over(action)
+        if isinstance(error, LockshipError):
+            with suppress(LockshipError):
                 self.end(action, "abandoned", why=error.message)
-            raise
 
     def _busy(self, rival: Move) -> RefusedError:
         event = rival.entry.event

@@ -83,12 +83,19 @@ def apart(target: Target, old: str, new: str) -> Apart:
     return between(target, *records)
 
 
-def between(target: Target, old: Record, new: Record, *, images: bool = True) -> Apart:
-    """Compare two records, and what is in their images; without `images`, by manifests alone: nothing big is read."""
+def between(target: Target, old: Record, new: Record) -> Apart:
+    """Compare two records, and what is in their images."""
     before, after = _release(target, old.digest), _release(target, new.digest)
     comparison = None
-    if before is not None and after is not None and images:
+    if before is not None and after is not None:
         comparison = compare_releases(before, after, target.store, old.version)
+    return _apart(old, new, before, after, comparison)
+
+
+def _apart(
+    old: Record, new: Record, before: Release | None, after: Release | None, comparison: Comparison | None = None
+) -> Apart:
+    """Two records apart, and their images by manifests alone: nothing big is read."""
     return Apart(
         old,
         new,
@@ -104,8 +111,8 @@ def between(target: Target, old: Record, new: Record, *, images: bool = True) ->
 def brief(target: Target, old: Record, new: Record) -> tuple[str, ...]:
     """What changes, in a few lines, for somebody who has to decide at night; what can't be read is said."""
     try:
-        found = between(target, old, new, images=False)
         before, after = _release(target, old.digest), _release(target, new.digest)
+        found = _apart(old, new, before, after)
     except LockshipError as error:
         return (f"what changes can't be told: {error.message}",)
     lines: list[str] = []

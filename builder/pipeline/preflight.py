@@ -9,11 +9,13 @@ from typing import Literal
 
 from builder.content import Digest
 from builder.errors import VerificationError
+from builder.pipeline.approving import Approval, approval_of
 from builder.pipeline.context import Context
 from builder.pipeline.deploying import obstacle
 from builder.pipeline.targets import Target
 from builder.pipeline.wholeness import require_whole
 from builder.project import Project
+from builder.registry.store import Manifest
 from builder.releases.events import unsigned
 from builder.releases.journal import Journal
 from builder.releases.record import Record
@@ -68,6 +70,7 @@ def preflight(
     target: Target,
     context: Context,
     record: Record,
+    manifest: Manifest,
     recorded: Digest,
     stage: str,
     config: Stage,
@@ -83,10 +86,14 @@ def preflight(
 
     Raises StoreError when the store or the database can't be reached, VerificationError when the release is not whole.
     """
-    require_whole(target.store, record.digest, target.name)
-    found = [*_recorded(record, recorded, journal), *_signature(target, record, recorded, config, trust, entering)]
+    require_whole(target.store, manifest, target.name)
+    found = [
+        *_journal(journal),
+        *_recorded(record, recorded, journal),
+        *_signature(target, record, recorded, config, trust, entering),
+    ]
     if entering:
-        found += _policy(record, config, journal, trust)
+        found += _policy(target, stage, record, config, journal, trust)
     found += _database(context, record, stage, config)
     if (hindrance := obstacle(context, config.deploy)) is not None:
         found.append(Finding("refuse", "deploy", hindrance))
@@ -131,6 +138,12 @@ def _signature(
     yield Finding("note", "signature", f"signed by {key.fingerprint[:23]}… ({source})")
 
 
+def _journal(journal: Journal) -> Iterator[Finding]:
+    if journal.problems:
+        more = f" (and {len(journal.problems) - 1} more)" if len(journal.problems) > 1 else ""
+        yield Finding("warn", "journal", f"it is not whole: {journal.problems[0]}{more}")
+
+
 def _recorded(record: Record, recorded: Digest, journal: Journal) -> Iterator[Finding]:
     """The record is the one that was written down when the release was made."""
     for entry in journal.entries:
@@ -143,7 +156,9 @@ def _recorded(record: Record, recorded: Digest, journal: Journal) -> Iterator[Fi
             return
 
 
-def _policy(record: Record, config: Stage, journal: Journal, trust: Trust) -> Iterator[Finding]:
+def _policy(
+    target: Target, stage: str, record: Record, config: Stage, journal: Journal, trust: Trust
+) -> Iterator[Finding]:
     if config.parity:
         for model in record.models:
             if model.passed is not True:
@@ -157,16 +172,18 @@ def _policy(record: Record, config: Stage, journal: Journal, trust: Trust) -> It
                 "refuse", "policy", f"{record.version} was never healthy in {config.after}: promote it there first"
             )
     if config.approvers:
-        approved = _approvers(record.digest, journal, trust.approvers or {})
+        keys = {name: pem for name, pem in (trust.approvers or {}).items() if name in config.approvers}
+        approved = _approvers(approval_of(target, record, stage), journal, keys)
         if approved:
             yield Finding("note", "policy", f"approved by {', '.join(approved)}")
         else:
             names = ", ".join(sorted(config.approvers))
-            yield Finding("refuse", "policy", f"nobody approved {record.version}: {names} may, with `lockship approve`")
+            why = f"nobody approved {record.version} for {stage}: {names} may, with `lockship approve`"
+            yield Finding("refuse", "policy", why)
 
 
-def _approvers(digest: Digest, journal: Journal, keys: Mapping[str, bytes]) -> list[str]:
-    """Who approved the release, by the signatures of their entries."""
+def _approvers(approval: Approval, journal: Journal, keys: Mapping[str, bytes]) -> list[str]:
+    """Who gave `approval`, by the signatures of their entries."""
     import base64
 
     from builder.releases.keys import parse_public
@@ -174,7 +191,7 @@ def _approvers(digest: Digest, journal: Journal, keys: Mapping[str, bytes]) -> l
     found = set()
     known = {name: parse_public(pem, f"the key of {name}") for name, pem in keys.items()}
     for entry in journal.entries:
-        if entry.event.kind != "approve" or entry.event.digest != digest or not entry.signature:
+        if not approval.is_meant(entry.event) or not entry.signature:
             continue
         try:
             signature = base64.b64decode(entry.signature, validate=True)

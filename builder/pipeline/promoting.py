@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from builder.content import Digest
-from builder.errors import LockshipError, RefusedError, StoreError, UsageError, VerificationError
+from builder.errors import LockshipError, RefusedError, VerificationError
+from builder.pipeline.choosing import Wish, chosen, known_versions, no_release, stage_config, stage_of
 from builder.pipeline.claiming import Claims, marks
 from builder.pipeline.context import Context
 from builder.pipeline.differing import brief
@@ -27,27 +28,13 @@ from builder.releases.chronicle import read_journal
 from builder.releases.events import Event
 from builder.releases.journal import Entry, Journal
 from builder.releases.record import Record, read_record
-from builder.releases.stages import Move, rollback_candidates, settled, stages_of
 from builder.releases.stages import Stage as History
+from builder.releases.stages import Move, settled, stages_of
 from builder.stagekeys import Deploy, Stage
-from builder.words import listed
 
 __all__ = ["Moved", "Proposal", "Wish", "carry_out", "propose"]
 
 _GRACE: Final = 300.0  # seconds that a change may take beside its deployment
-Action = Literal["promote", "rollback"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody asks for. `version` may be None for a rollback: the last release that was healthy there."""
-
-    action: Action
-    stage: str
-    version: str | None = None
-    accept: tuple[str, ...] = ()
-    take_over: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +50,7 @@ class Proposal:
     checks: Preflight
     history: History
     changes: tuple[str, ...] = ()
+    journal: Journal | None = None
 
     @property
     def there(self) -> bool:
@@ -101,26 +89,27 @@ def propose(target: Target, context: Context, wish: Wish, trust: Trust, project:
     """
     journal = read_journal(target.store, target.memory)
     before = target.store.resolve(wish.stage)
-    history = settled(stages_of(journal).get(wish.stage) or History(wish.stage), before)
-    version, move = _chosen(target, wish, journal, history, before)
+    known = stages_of(journal).get(wish.stage) or History(wish.stage)
+    history = settled(known, before)
+    version, move = chosen(target, wish, journal, known, before)
     read = read_record(target.store, version)
     if read is None:
-        raise _no_release(target, wish, version, journal)
+        raise no_release(target, wish, version, journal)
     record = read[0]
     if target.store.resolve(version) not in (None, record.digest):
         raise VerificationError(
             f"the tag {version} names another image than the record of the release, which is about {record.index}",
             hint="somebody moved the tag: `lockship history` says what was released",
         )
-    config = _config(wish, record, move, project)
+    config = stage_config(wish, record, move, project)
     manifest = target.store.manifest(record.digest)
     if manifest is None:
         raise VerificationError(
             f"{target.name}: the image of {version} ({record.index}) is gone",
-            hint=f"releases that are there: {_known(journal, version)}",
+            hint=f"releases that are there: {known_versions(target, journal, version)}",
         )
     checks = preflight(
-        target, context, record, read[1].descriptor.digest, wish.stage, config, journal,
+        target, context, record, manifest, read[1].descriptor.digest, wish.stage, config, journal,
         _completed(trust, record, move),
         entering=wish.action == "promote", project=project,
     ).but(wish.accept)  # fmt: skip
@@ -128,7 +117,7 @@ def propose(target: Target, context: Context, wish: Wish, trust: Trust, project:
     changes: tuple[str, ...] = ()
     if before_record is not None and before_record.digest != record.digest:
         changes = brief(target, before_record, record)
-    return Proposal(wish, record, manifest, config, before, before_record, checks, history, changes)
+    return Proposal(wish, record, manifest, config, before, before_record, checks, history, changes, journal)
 
 
 def carry_out(target: Target, context: Context, proposal: Proposal, machine: Machine | None = None) -> Moved:
@@ -139,10 +128,13 @@ def carry_out(target: Target, context: Context, proposal: Proposal, machine: Mac
     """
     wish = proposal.wish
     refuse(proposal)
-    if proposal.there:
-        return Moved(proposal, None, None, "the stage has it already")
     machine = machine or Machine(actor(context.environ))
-    claims = Claims(target, wish.stage, machine.actor, machine.clock, machine.sleep, machine.jitter)
+    claims = Claims(
+        target, wish.stage, machine.actor, machine.clock, machine.sleep, machine.jitter, journal=proposal.journal
+    )
+    if proposal.there:
+        claims.settle(take_over=wish.take_over)  # it may be there by a run that was cut off before it said so
+        return Moved(proposal, None, None, "the stage has it already")
     steps: dict[str, float] = {}
     deploy = proposal.config.deploy
     entry = claims.begin(_event(proposal, machine), take_over=wish.take_over)
@@ -165,60 +157,6 @@ def refuse(proposal: Proposal) -> None:
     if {one.about for one in refused} <= {"schema", "data"}:
         hint = "bring the database back (or the release forward); --accept-schema goes on, and the journal says so"
     raise RefusedError(f"{proposal.record.version} may not go to {proposal.wish.stage}:{lines}", hint=hint)
-
-
-def _chosen(
-    target: Target, wish: Wish, journal: Journal, history: History, before: Digest | None
-) -> tuple[str, Move | None]:
-    """The version that is asked for, and the last time that it was good in this stage."""
-    good = [move for move in history.moves if move.was_good]
-    if wish.version is not None:
-        return wish.version, next((move for move in reversed(good) if move.version == wish.version), None)
-    if wish.action == "promote":
-        raise UsageError("name the version to promote")
-    journal.require_whole()
-    candidates = rollback_candidates(history, before)
-    if not candidates:
-        had = (
-            f"it has {history.current.version}, and had no other that was healthy" if history.current else "it is empty"
-        )
-        raise RefusedError(
-            f"{wish.stage} has nothing to roll back to: {had}",
-            hint=f"name one with --to; releases that are there: {_known(journal)}",
-        )
-    return candidates[0].version, candidates[0]
-
-
-def _no_release(target: Target, wish: Wish, version: str, journal: Journal) -> LockshipError:
-    hint = f"releases that are there: {_known(journal)}"
-    if target.store.resolve(version) is not None:
-        return StoreError(
-            f"{target.name}: {version} is an image, but no release: it has no record",
-            hint="`lockship release` makes one of it; `lockship push` and `lockship build` don't",
-        )
-    return StoreError(f"{target.name} has no release {version!r}: {wish.stage} stays as it is", hint=hint)
-
-
-def _known(journal: Journal, but: str = "") -> str:
-    found = [one.event.version or "" for one in journal.entries if one.event.kind == "release"]
-    return listed(list(reversed([version for version in dict.fromkeys(found) if version != but])), 8) or "none"
-
-
-def _config(wish: Wish, record: Record, move: Move | None, project: Project | None) -> Stage:
-    """How the stage is set up: a rollback as it was when the release was good there, a promotion as it is now."""
-    if wish.action == "rollback" and move is not None and isinstance(move.entry.event.notes.get("stage"), dict):
-        return Stage.model_validate(move.entry.event.notes["stage"])
-    if project is not None and project.name == record.name and wish.stage in project.stages:
-        return project.stages[wish.stage]
-    if wish.stage in record.stages:
-        return Stage.model_validate(record.stages[wish.stage])
-    if wish.action == "rollback":
-        return Stage()
-    known = sorted(record.stages.keys() | (project.stages.keys() if project else set()))
-    raise UsageError(
-        f"there is no stage {wish.stage!r}",
-        hint=f"there are: {', '.join(known)}" if known else f"write [stages.{wish.stage}] into the project file first",
-    )
 
 
 def _completed(trust: Trust, record: Record, move: Move | None) -> Trust:
@@ -276,6 +214,7 @@ def _move(claims: Claims, entry: Entry, manifest: Manifest, before: Digest | Non
                 f"{claims.stage} changed while this was prepared: it has {found} now",
                 hint="look again at what it has (`lockship history`), and run the command again",
             )
+        claims.require_time(entry)
         store.put_manifest(manifest.descriptor, manifest.data, tag=claims.stage, move=True)
     except LockshipError as error:
         _give_up(claims, entry, wanted, error)
@@ -303,18 +242,27 @@ def _deployed(
         result = deploy_release(claims.target, context, record, stage, proposal.config.deploy, machine.sleep)
     except LockshipError as error:
         claims.end(entry, "unhealthy", why=error.message)
-        _return(claims, context, proposal, machine, error.message)
+        error.hint = "; ".join(filter(None, (error.hint, _returned(claims, context, proposal, machine, error.message))))
         raise
     steps.update(result.steps)
     if result.healthy:
         claims.end(entry, "healthy", why=result.why, steps=dict(result.steps))
         return Moved(proposal, entry, True, result.why, steps)
     claims.end(entry, "unhealthy", why=result.why, steps=dict(result.steps))
-    back = _return(claims, context, proposal, machine, result.why)
+    back = _returned(claims, context, proposal, machine, result.why)
     raise RefusedError(f"{record.version} did not become healthy in {stage}: {result.why}\n  {back}", hint=_LOOK)
 
 
 _LOOK: Final = "`lockship history` has all of it; mend the release, or promote another"
+
+
+def _returned(claims: Claims, context: Context, proposal: Proposal, machine: Machine, why: str) -> str:
+    """See `_return`; that it failed is no reason to be silent about why it was tried."""
+    stage = proposal.wish.stage
+    try:
+        return _return(claims, context, proposal, machine, why)
+    except LockshipError as error:
+        return f"{stage} could not be taken back: {error.message}; run `lockship rollback {stage}`"
 
 
 def _return(claims: Claims, context: Context, proposal: Proposal, machine: Machine, why: str) -> str:
@@ -329,7 +277,7 @@ def _return(claims: Claims, context: Context, proposal: Proposal, machine: Machi
         return f"{stage} can't go back: the image of {former.version} is gone"
     good = next((one for one in reversed(proposal.history.moves) if one.digest == former.digest and one.happened), None)
     settings = good.entry.event.notes.get("stage") if good else None
-    config = Stage.model_validate(settings) if isinstance(settings, dict) else proposal.config
+    config = stage_of(settings, "the journal") if isinstance(settings, dict) else proposal.config
     back = Proposal(
         Wish("rollback", stage, former.version, reason=f"{proposal.record.version} was not well: {why}"[:500]),
         former, manifest, config, proposal.record.digest, proposal.record, Preflight(), proposal.history,

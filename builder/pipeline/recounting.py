@@ -67,6 +67,8 @@ def recount(target: Target, stage: str | None = None) -> Recount:
                 f"{name} names {tags[name] or 'nothing'}, the journal says {current.digest} ({current.version}): "
                 "somebody moved its tag without lockship"
             )
+        elif current is None and tags[name] is not None:
+            problems.append(f"{name} names {tags[name]}, and the journal knows of nothing that it got")
         moves |= {move.entry.digest: move for move in found.moves if move.entry.digest in pending}
     lines = tuple(
         _line(entry, moves.get(entry.digest))

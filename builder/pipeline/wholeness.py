@@ -7,28 +7,29 @@ from builder.errors import LockshipError, VerificationError
 from builder.parallel import Stop, each
 from builder.pipeline.copying import missing
 from builder.registry.contents import Contents, contents_of
-from builder.registry.store import Store
+from builder.registry.store import Manifest, Store
 from builder.words import plural
 
 __all__ = ["read_whole", "require_whole"]
 
 
-def require_whole(store: Store, reference: Digest | str, name: str, *, stop: Stop | None = None) -> Contents:
+def require_whole(store: Store, reference: Digest | str | Manifest, name: str, *, stop: Stop | None = None) -> Contents:
     """What `reference` leads to in `store`, which people call `name`; all of it is there, with its size.
 
     Raises StoreError when there is no such release, VerificationError when a part of it is missing or damaged.
     """
     stop = stop or Stop()
     found = contents_of(store, reference, stop=stop)
+    asked = reference.descriptor.digest if isinstance(reference, Manifest) else reference
     if found is None:
-        raise missing(store, reference, name)
+        raise missing(store, asked, name)
     wanted = [blob for blob in found.blobs if blob.digest not in found.foreign]
     states = each(wanted, lambda blob: _state(store, blob), stop, threads=store.parallel)
     bad = [state for state in states if state is not None]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise VerificationError(
-            f"{name}: {reference} is not whole: {bad[0]}{more}",
+            f"{name}: {asked} is not whole: {bad[0]}{more}",
             hint="it can't run as it is: push or pull it again from where it is whole, or take another release",
         )
     return found

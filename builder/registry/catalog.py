@@ -90,11 +90,11 @@ class Catalog:
         return answer.status == 200
 
     def put_manifest(self, descriptor: Descriptor, data: bytes, *, tag: str | None = None, move: bool = False) -> None:
-        """See `Store.put_manifest`: the tag is looked up before it is set, and after it."""
+        """See `Store.put_manifest`: a tag that may not move is looked up before it is set, and after it."""
         document = check_manifest(descriptor, data, tag)
         described = describe(document, data)
-        before = self.resolve(tag) if tag is not None else None
-        if tag is not None and before is not None and before != described.digest and not move:
+        before = self.resolve(tag) if tag is not None and not move else None
+        if tag is not None and before is not None and before != described.digest:
             raise taken(tag, before, described.digest)
         subject = document.get("subject")
         if before == described.digest and subject is None:

@@ -45,7 +45,7 @@ class Contents:
 
 
 def contents_of(
-    store: Store, reference: Digest | str, platform: Platform | None = None, *, stop: Stop | None = None
+    store: Store, reference: Digest | str | Manifest, platform: Platform | None = None, *, stop: Stop | None = None
 ) -> Contents | None:
     """What `reference` names in `store`, with all that it leads to; None when there is no such tag or digest.
 
@@ -53,7 +53,7 @@ def contents_of(
     StoreError when a manifest is missing, VerificationError when manifests contradict each other, RefusedError when
     there is more than anybody could want.
     """
-    found = store.manifest(reference)
+    found = reference if isinstance(reference, Manifest) else store.manifest(reference)
     if found is None:
         return None
     walk = _Walk(store, stop or Stop())

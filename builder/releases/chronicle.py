@@ -17,7 +17,7 @@ from typing import Final
 from builder.content import Digest
 from builder.errors import LockshipError, StoreError
 from builder.parallel import Stop, each
-from builder.registry.artifact import EMPTY, File, artifact, read_artifact, store_artifact
+from builder.registry.artifact import EMPTY, Artifact, File, artifact, read_artifact, store_artifact
 from builder.registry.store import Store
 from builder.releases.events import Event, unsigned
 from builder.releases.journal import Entry, Journal, entry_artifact, entry_tag, journal_of, parse_entry, tagged_digest
@@ -91,14 +91,9 @@ def append(
     entry = parse_entry(made.manifest)  # what nobody could read is not written
     # the tag says the digest: it can't be anybody else's, and nobody need look for that
     tag = entry_tag(event, made.descriptor.digest)
-    try:
-        if not journal.entries:
-            raise StoreError("there is nothing yet that an entry consists of")
-        store.put_manifest(made.descriptor, made.manifest, tag=tag, move=True)
-    except StoreError:
-        # other entries have the one blob that an entry names; where it is gone all the same, it is sent
-        if journal.entries and store.has_blob(EMPTY.digest):
-            raise
+    if journal.entries:
+        _put(store, made, tag)
+    else:
         store_artifact(store, made, tag=tag, move=True)
     (memory or Memory()).add([made.manifest])
     return entry
@@ -124,6 +119,16 @@ def pack(store: Store, journal: Journal, memory: Memory) -> int:
     made = artifact(_PACK_TYPE, [File(_LINES, "application/jsonl", whole)])
     store_artifact(store, made, tag=f"{_PACK_TAG}{made.descriptor.digest.hex}")
     return len(chosen)
+
+
+def _put(store: Store, made: Artifact, tag: str) -> None:
+    """Other entries have the one blob that an entry names; where it is gone all the same, it is sent."""
+    try:
+        store.put_manifest(made.descriptor, made.manifest, tag=tag, move=True)
+    except StoreError:
+        if store.has_blob(EMPTY.digest):
+            raise
+        store_artifact(store, made, tag=tag, move=True)
 
 
 def _manifests(store: Store, memory: Memory, lines: Mapping[Digest, bytes], stop: Stop) -> dict[Digest, bytes | None]:

@@ -40,12 +40,19 @@ class Clock:
         return self.now
 
 
-def put_release(target: Target, version: str, *, clock: Clock | None = None, **facts: Any) -> Record:
-    """A release of a small image, with a record and an entry in the journal; `facts` go into the record."""
+def put_release(
+    target: Target, version: str, *, clock: Clock | None = None, image: Digest | None = None, **facts: Any
+) -> Record:
+    """A release of a small image (or of the index `image`, which is there), with a record and an entry in the journal; `facts` go into the record."""
     store, ticks = target.store, clock or Clock()
-    image = small_image(store, f"image of {version}")
-    store.put_manifest(image.descriptor, image.data)
-    index = index_of(image)
+    if image is None:
+        child = small_image(store, f"image of {version}")
+        store.put_manifest(child.descriptor, child.data)
+        index = index_of(child)
+    else:
+        known = store.manifest(image)
+        assert known is not None
+        index = known
     store.put_manifest(index.descriptor, index.data, tag=version)
     described = index.descriptor
     record = Record(
