@@ -94,7 +94,7 @@ def preflight(
     ]
     if entering:
         found += _policy(target, stage, record, config, journal, trust)
-    found += _database(context, record, stage, config)
+    found += _database(context, record, stage, config, project, entering)
     if (hindrance := obstacle(context, config.deploy)) is not None:
         found.append(Finding("refuse", "deploy", hindrance))
     if project is not None:
@@ -201,7 +201,9 @@ def _approvers(approval: Approval, journal: Journal, keys: Mapping[str, bytes]) 
     return sorted(found)
 
 
-def _database(context: Context, record: Record, stage: str, config: Stage) -> Iterator[Finding]:
+def _database(
+    context: Context, record: Record, stage: str, config: Stage, project: Project | None, entering: bool
+) -> Iterator[Finding]:
     if record.database is None:
         return
     if config.database is None:
@@ -209,7 +211,9 @@ def _database(context: Context, record: Record, stage: str, config: Stage) -> It
         return
     from builder.pipeline.stating import check_database
 
-    for level, text in check_database(record.database, config.database, context):
+    root = project.root if project is not None else Path()
+    direction: Literal["back", "forward"] = "forward" if entering else "back"
+    for level, text in check_database(record.database, config.database, context, root=root, direction=direction):
         yield Finding(level, "schema", text)
 
 
@@ -220,10 +224,3 @@ def _data(context: Context, record: Record, project: Project) -> Iterator[Findin
 
     for level, text in check_data(record.data, project, context):
         yield Finding(level, "data", text)
-
-
-def read_key(path: Path) -> bytes:
-    """The bytes of a public key's file; raises LockshipError as `read_public` does."""
-    from builder.releases.keys import read_public
-
-    return read_public(path).pem

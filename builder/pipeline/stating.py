@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from builder.errors import LockshipError
@@ -32,14 +33,18 @@ def state_database(project: Project, context: Context) -> dict[str, Any] | None:
     return None if found is None else {**found.to_json(), "digest": str(found.digest)}
 
 
-def check_database(needed: Mapping[str, Any], reference: str, context: Context) -> Iterator[tuple[Level, str]]:
-    """The schema that a release needs against the live one behind `reference`.
+def check_database(
+    needed: Mapping[str, Any], reference: str, context: Context, *, root: Path, direction: Literal["back", "forward"]
+) -> Iterator[tuple[Level, str]]:
+    """The schema that a release needs against the live one behind `reference`, a path in it below `root`.
+
+    `direction` is where the stage goes, which tells the way that a migration would have to go.
 
     A database that can not be asked refuses: whether the release fits is not known then.
     """
     wanted = schema_from_json(needed)
     try:
-        live = live_schema(wanted, reference, context.environ, progress=context.progress)
+        live = live_schema(wanted, reference, context.environ, root=root, progress=context.progress)
     except LockshipError as error:
         yield "refuse", f"the database can't be asked: {error.message}" + (f" ({error.hint})" if error.hint else "")
         return
@@ -47,7 +52,7 @@ def check_database(needed: Mapping[str, Any], reference: str, context: Context) 
     yield from ((_LEVELS[one.severity], one.text) for one in found.findings)
     if not found.findings:
         yield "note", "the live database is what the release needs"
-    if not found.ok and (remedy := found.remedy()):
+    if not found.ok and (remedy := found.remedy(direction)):
         yield "note", remedy
 
 
@@ -55,5 +60,10 @@ def check_data(needed: Sequence[Mapping[str, Any]], project: Project, context: C
     """The data sets that a release was made from against what is there now."""
     wanted = data_sets_from_json(needed)
     live = observe_live(wanted, project.root, context.progress)
-    found: Compatibility = compare_data(wanted, live)
+    # a clone without its data says nothing about them
+    away = {one.name for one in live if not one.files and not one.is_elsewhere}
+    yield from (("note", f"data set {name}: not compared, it is not in this folder") for name in sorted(away))
+    found: Compatibility = compare_data(
+        [one for one in wanted if one.name not in away], [one for one in live if one.name not in away]
+    )
     yield from ((_LEVELS[one.severity], one.text) for one in found.findings)

@@ -373,7 +373,7 @@ def test_killed_and_then_another_release_with_a_fault(stage: Stage) -> None:
     assert last > 15
 
 
-@pytest.mark.parametrize("fault", [KeyboardInterrupt, StoreError("gone")])
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, pytest.param(StoreError("gone"), marks=pytest.mark.slow)])
 def test_interrupted_in_each_pause(stage: Stage, fault: Any) -> None:
     """An exception is no kill: the old container runs when it arrives at the caller."""
     first = stage.ships("1.0")
