@@ -13,7 +13,7 @@ from builder.cli.setup import context, optional_project
 from builder.cli.table import table
 from builder.cli.terminal import Terminal
 from builder.errors import UsageError
-from builder.pipeline.collecting import Collected, Collection, collect, plan_collection, policy_of
+from builder.pipeline.collecting import Collected, Collection, collect, plan_collection, policy_of, requests_of
 from builder.pipeline.piling import Amount, Piles, clean_cache, piles_of
 from builder.pipeline.targets import opened_target
 from builder.registry.sweep import Swept
@@ -46,9 +46,12 @@ def run(
         piles = piles_of(target, machine.cache, plan.facts.journal, plan.decision, project, time.time())
         text = "\n".join(_text(plan, policy, source, piles))
         if not apply or (plan.empty and not piles.abandoned.count):
-            terminal.result("gc", {"store": target.name, **_document(plan, policy, source, piles)}, text)
-            asked = f" ({plural(plan.requests, 'request')})" if plan.requests else ""
-            more = "" if plan.empty else f": `lockship gc --apply {target.option}` does it"
+            requests = requests_of(target)
+            document = _document(plan, policy, source, piles, requests)
+            terminal.result("gc", {"store": target.name, **document}, text)
+            asked = f" ({plural(requests, 'request')})" if requests else ""
+            where = f" {target.option}" if repository is not None else ""
+            more = "" if plan.empty else f": `lockship gc --apply{where}` does it"
             terminal.note(f"{'nothing to delete' if plan.empty else 'nothing was deleted'}{asked}{more}")
             return
         for line in text.splitlines():
@@ -56,8 +59,9 @@ def run(
         _confirm(terminal, plan, yes=yes)
         done = collect(target, machine, plan)
         cleaned = clean_cache(machine.cache, time.time())
-    document = {**_document(plan, policy, source, piles), **_did(plan, done, cleaned)}
-    terminal.result("gc", {"store": target.name, **document}, _summary(plan, done, cleaned))
+        requests = requests_of(target)
+    document = {**_document(plan, policy, source, piles, requests), **_did(done, cleaned)}
+    terminal.result("gc", {"store": target.name, **document}, _summary(done, cleaned, requests))
 
 
 def _confirm(terminal: Terminal, plan: Collection, *, yes: bool) -> None:
@@ -145,26 +149,26 @@ def _amount(one: Amount) -> str:
     return f"{one.kind}: {plural(one.count, 'file')}, {human_size(one.size)}"
 
 
-def _summary(plan: Collection, done: Collected, cleaned: Amount) -> str:
+def _summary(done: Collected, cleaned: Amount, requests: int) -> str:
     said = [f"deleted {plural(len(done.versions), 'release')}, {plural(done.manifests, 'manifest')}"]
     if done.swept.blobs:
         linked = f" ({human_size(done.swept.linked)} more are the cache's, too)" if done.swept.linked else ""
         said.append(f"{human_size(done.swept.size)} freed on the disk{linked}")
     if cleaned.count:
         said.append(f"{human_size(cleaned.size)} of the cache")
-    lines = [", ".join(said) + f" ({plural(plan.requests + done.requests, 'request')})" * bool(plan.requests)]
+    lines = [", ".join(said) + (f" ({plural(requests, 'request')})" if requests else "")]
     if done.spared:
         lines.append(f"spared, somebody came to need it: {', '.join(done.spared)}")
     if done.young.blobs:
         lines.append(
             f"{_blobs(done.young)} stay for an hour after they were last used: a build may count on them; run it later"
         )
-    if plan.requests:
+    if requests:
         lines.append("the registry frees the bytes when it collects its own garbage")
     return "\n".join(lines)
 
 
-def _document(plan: Collection, policy: Policy, source: str, piles: Piles) -> dict[str, object]:
+def _document(plan: Collection, policy: Policy, source: str, piles: Piles, requests: int) -> dict[str, object]:
     decision = plan.decision
     return {
         "policy": {"keep": policy.keep, "keep-days": policy.keep_days, "from": source},
@@ -185,7 +189,7 @@ def _document(plan: Collection, policy: Policy, source: str, piles: Piles) -> di
             if one.reasons
         ],
         "bytes": decision.size,
-        "requests": plan.requests,
+        "requests": requests,
         "done": None,
         "piles": {
             "loose_blobs": {"count": len(plan.loose.blobs), "bytes": sum(plan.loose.blobs.values())},
@@ -200,10 +204,9 @@ def _document(plan: Collection, policy: Policy, source: str, piles: Piles) -> di
     }
 
 
-def _did(plan: Collection, done: Collected, cleaned: Amount) -> dict[str, object]:
+def _did(done: Collected, cleaned: Amount) -> dict[str, object]:
     return {
         "applied": True,
-        "requests": plan.requests + done.requests,
         "done": {
             "versions": list(done.versions),
             "spared": list(done.spared),

@@ -21,7 +21,7 @@ from builder.pipeline.targets import Target
 from builder.pipeline.wholeness import require_whole
 from builder.releases.chronicle import append, read_journal
 from builder.releases.collected import collections_of
-from builder.releases.events import Event, Kind
+from builder.releases.events import ACTIONS, OUTCOMES, Event, Kind
 from builder.releases.journal import Entry, Journal
 from builder.releases.record import read_record
 from builder.releases.stages import Move, settled, stages_of
@@ -120,20 +120,26 @@ class Claims:
             raise self._busy(rivals[0])
         ignored = {move.entry.digest for move in self._rivals(journal, None)}
         for number in range(_TRIES):
+            seen = {one.digest for one in journal.entries}
             entry = self._append(event)
             _active.add(entry.digest)
             try:
-                if not self._rivals(self._read(), entry, ignored):
+                journal = self._read()
+                if not self._rivals(journal, entry, ignored) and not self._missed(journal, {*seen, entry.digest}):
                     self._stand_clear(entry)
                     return entry
             except BaseException as error:
                 self._step_back(entry, error)
                 raise
             self.over(entry)
-            self.end(entry, "abandoned", why="somebody else began at the same moment")
+            self.end(entry, "abandoned", why="somebody else was at it at the same moment")
             self.sleep(0.1 * 2**number * (0.2 + self.jitter()))
-            if rivals := self._rivals(self._read(), None):
+            journal = self._read()
+            if rivals := self._rivals(journal, None):
                 raise self._busy(rivals[0])
+            current = stages_of(journal)[self.stage].current
+            if current is not None and current.digest != event.previous:
+                raise self.changed(current.digest)
         raise RefusedError(
             f"others keep beginning to change {self.stage} at the same moment",
             hint="agree on one of you, and try again",
@@ -173,6 +179,19 @@ class Claims:
                 hint="look at `lockship history`, and run the command again",
             )
 
+    def changed(self, tag: Digest | None) -> RefusedError:
+        """The error for a stage whose tag, `tag` now, isn't what it was when somebody looked; it says who did that."""
+        stage = stages_of(self.journal).get(self.stage) if self.journal is not None else None
+        last = stage.current if stage is not None else None
+        now = str(tag or "nothing")
+        if last is not None and last.digest == tag:
+            event = last.entry.event
+            now = f"{last.version}, by {event.by}, {event.kind} of {event.at}"
+        return RefusedError(
+            f"{self.stage} changed while this was prepared: it has {now} now",
+            hint="look again at what it has (`lockship history`), and run the command again",
+        )
+
     def _append(self, event: Event) -> Entry:
         journal = self.journal or self._read()
         entry = append(self.target.store, journal, event, memory=self.target.memory)
@@ -197,6 +216,14 @@ class Claims:
         found = [*stage.pending, *([current] if current and deploying and not self._is_gone(current.entry) else [])]
         own = None if mine is None else mine.digest
         return [move for move in found if move.entry.digest != own and move.entry.digest not in ignored]
+
+    def _missed(self, journal: Journal, seen: Collection[Digest]) -> bool:
+        """Whether others were at this stage since: what was begun without knowing how they ended has no place."""
+        about = (*ACTIONS, *OUTCOMES)
+        return any(
+            one.event.stage == self.stage and one.event.kind in about and one.digest not in seen
+            for one in journal.entries
+        )
 
     def _is_gone(self, entry: Entry) -> bool:
         return is_over(entry, self.actor, self.clock)

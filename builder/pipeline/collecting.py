@@ -38,12 +38,12 @@ from builder.releases.record import read_record
 from builder.releases.retention import Decision, Drop, decide
 from builder.words import listed
 
-__all__ = ["GRACE", "Collected", "Collection", "collect", "plan_collection", "policy_of"]
+__all__ = ["GRACE", "Collected", "Collection", "collect", "plan_collection", "policy_of", "requests_of"]
 
 GRACE: Final = 3600.0
 """Seconds that a blob of a layout stays although nothing names it: a build that goes on may be about to."""
 
-_BATCH: Final = 20  # releases between two looks at what others do; a promotion of one of them waits so long
+_BATCH: Final = 50  # releases between two looks at what others do; a promotion of one of them waits so long
 _PATIENCE: Final = 1800.0  # seconds after which nobody need believe that a clean-up still goes on
 _AHEAD: Final = 60.0  # seconds: whatever is there is older than that moment
 _NOTHING: Final = Digest.of(b"nothing has this digest")
@@ -124,17 +124,16 @@ def plan_collection(
     Raises StoreError when the store can't be reached, VerificationError when it is damaged: what can't be read may
     need anything.
     """
-    before = _requests(target)
+    before = requests_of(target)
     surveyor = Surveyor(target, policy, stages)
     facts = surveyor.survey(clock())
     decision = decide(facts)
     surveyor.remember()
     loose = later = Swept({})
     if isinstance(target.store, Layout):
-        old = time.time() - grace
-        loose = target.store.unreferenced(old)
-        later = target.store.unreferenced(old, {one for drop in decision.drops for one in drop.manifests})
-    return Collection(surveyor, facts, decision, _requests(target) - before, loose, later)
+        gone = {one for drop in decision.drops for one in drop.manifests}
+        loose, later = target.store.unreferenced(time.time() - grace, gone)
+    return Collection(surveyor, facts, decision, requests_of(target) - before, loose, later)
 
 
 def collect(
@@ -146,7 +145,7 @@ def collect(
     any moment, it can be run again; every release that is not whole then is one that goes.
     """
     machine = machine or Machine(actor(context.environ))
-    before = _requests(target)
+    before = requests_of(target)
     run = _Run(target, plan.surveyor, machine)
     if plan.decision.drops or open_collections(plan.facts.journal):
         _require_deleting(target)
@@ -163,12 +162,13 @@ def collect(
     swept = young = Swept({})
     if isinstance(target.store, Layout):
         swept = target.store.sweep(time.time() - grace)
-        young = target.store.unreferenced(time.time() + _AHEAD)
-    requests = _requests(target) - before
+        young, _ = target.store.unreferenced(time.time() + _AHEAD)
+    requests = requests_of(target) - before
     return Collected(tuple(run.versions), tuple(run.spared), len(run.deleted), swept, young, requests)
 
 
-def _requests(target: Target) -> int:
+def requests_of(target: Target) -> int:
+    """How many requests the target's store has sent; 0 for a folder."""
     return int(getattr(target.store, "requests", 0))
 
 
@@ -195,7 +195,7 @@ class _Run:
         names = {digest: version for drop in wanted for digest, version in _named(drop)}
         manifests = [digest for drop in wanted for digest in drop.manifests]
         notes = notes_of(names, manifests, **marks(self.machine.actor, self.machine.clock, _PATIENCE))
-        entry = append(self.target.store, facts.journal, self._event(sorted(set(names.values())), notes))
+        entry = self._write(facts, self._event(sorted(set(names.values())), notes))
         with at_work(entry):
             facts = self.surveyor.again(facts, self.machine.clock())
             announced = set(manifests)
@@ -255,9 +255,11 @@ class _Run:
         return Event("collect", now(self.machine.clock), whoever.by, whoever.where, of=of, notes={**said, **notes})
 
     def _end(self, facts: Facts, entry: Entry, notes: dict[str, Any]) -> Facts:
-        event = self._event((), {"reason": "done", **notes}, of=entry.digest)
-        ended = append(self.target.store, facts.journal, event)
+        ended = self._write(facts, self._event((), {"reason": "done", **notes}, of=entry.digest))
         return replace(facts, journal=facts.journal.with_entry(ended))
+
+    def _write(self, facts: Facts, event: Event) -> Entry:
+        return append(self.target.store, facts.journal, event, memory=self.target.memory)
 
 
 def _named(drop: Drop) -> list[tuple[Digest, str]]:

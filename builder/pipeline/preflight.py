@@ -146,7 +146,7 @@ def _journal(journal: Journal) -> Iterator[Finding]:
 
 def _recorded(record: Record, recorded: Digest, journal: Journal) -> Iterator[Finding]:
     """The record is the one that was written down when the release was made."""
-    for entry in journal.entries:
+    for entry in reversed(journal.entries):  # the last word: a release that was deleted may be made again
         event = entry.event
         if event.kind == "release" and event.version == record.version:
             said = event.notes.get("record", str(recorded))

@@ -25,11 +25,11 @@ from builder.pipeline.targets import Target
 from builder.project import Project
 from builder.registry.store import Manifest
 from builder.releases.chronicle import read_journal
-from builder.releases.events import Event
+from builder.releases.events import Event, Kind
 from builder.releases.journal import Entry, Journal
 from builder.releases.record import Record, read_record
-from builder.releases.stages import Stage as History
 from builder.releases.stages import Move, settled, stages_of
+from builder.releases.stages import Stage as History
 from builder.stagekeys import Deploy, Stage
 
 __all__ = ["Moved", "Proposal", "Wish", "carry_out", "propose"]
@@ -139,7 +139,7 @@ def carry_out(target: Target, context: Context, proposal: Proposal, machine: Mac
     deploy = proposal.config.deploy
     entry = claims.begin(_event(proposal, machine), take_over=wish.take_over)
     try:
-        _move(claims, entry, proposal.manifest, proposal.before, steps)
+        _move(claims, context, entry, proposal.manifest, proposal.before, steps)
         if deploy.target == "none":
             return Moved(proposal, entry, None, steps=steps)
         return _deployed(claims, context, proposal, entry, machine, steps)
@@ -203,24 +203,39 @@ def _event(proposal: Proposal, machine: Machine, kind: Literal["promote", "rollb
     )  # fmt: skip
 
 
-def _move(claims: Claims, entry: Entry, manifest: Manifest, before: Digest | None, steps: dict[str, float]) -> None:
+def _move(
+    claims: Claims,
+    context: Context,
+    entry: Entry,
+    manifest: Manifest,
+    before: Digest | None,
+    steps: dict[str, float],
+) -> None:
     """Move the stage's tag, and write down that it moved."""
     store, begun = claims.target.store, time.monotonic()
     wanted = manifest.descriptor.digest
     try:
         found = store.resolve(claims.stage)
         if found != before and found != wanted:
-            raise RefusedError(
-                f"{claims.stage} changed while this was prepared: it has {found} now",
-                hint="look again at what it has (`lockship history`), and run the command again",
-            )
+            raise claims.changed(found)
         claims.require_time(entry)
         store.put_manifest(manifest.descriptor, manifest.data, tag=claims.stage, move=True)
     except LockshipError as error:
         _give_up(claims, entry, wanted, error)
         raise
     steps["pointer"] = round(time.monotonic() - begun, 3)
-    claims.end(entry, "moved")
+    _tell(claims, context, entry, "moved")
+
+
+def _tell(claims: Claims, context: Context, entry: Entry, kind: Kind, why: str = "", **notes: Any) -> None:
+    """Write what became of `entry`; where that is not possible, warn."""
+    try:
+        claims.end(entry, kind, why, **notes)
+    except LockshipError as error:
+        # it is done all the same: who is told that it failed does it again, and a second rollback leads further back
+        context.progress.warn(
+            f"{claims.stage} has {entry.event.version}, which the journal could not be told ({kind}): {error.message}"
+        )
 
 
 def _give_up(claims: Claims, entry: Entry, wanted: Digest, error: LockshipError) -> None:
@@ -241,24 +256,26 @@ def _deployed(
     try:
         result = deploy_release(claims.target, context, record, stage, proposal.config.deploy, machine.sleep)
     except LockshipError as error:
-        claims.end(entry, "unhealthy", why=error.message)
-        error.hint = "; ".join(filter(None, (error.hint, _returned(claims, context, proposal, machine, error.message))))
+        _tell(claims, context, entry, "unhealthy", error.message)
+        back = _returned(claims, context, proposal, entry, machine, error.message)
+        error.hint = "; ".join(filter(None, (error.hint, back)))
         raise
     steps.update(result.steps)
     if result.healthy:
-        claims.end(entry, "healthy", why=result.why, steps=dict(result.steps))
+        _tell(claims, context, entry, "healthy", result.why, steps=dict(result.steps))
         return Moved(proposal, entry, True, result.why, steps)
-    claims.end(entry, "unhealthy", why=result.why, steps=dict(result.steps))
-    back = _returned(claims, context, proposal, machine, result.why)
+    _tell(claims, context, entry, "unhealthy", result.why, steps=dict(result.steps))
+    back = _returned(claims, context, proposal, entry, machine, result.why)
     raise RefusedError(f"{record.version} did not become healthy in {stage}: {result.why}\n  {back}", hint=_LOOK)
 
 
 _LOOK: Final = "`lockship history` has all of it; mend the release, or promote another"
 
 
-def _returned(claims: Claims, context: Context, proposal: Proposal, machine: Machine, why: str) -> str:
+def _returned(claims: Claims, context: Context, proposal: Proposal, action: Entry, machine: Machine, why: str) -> str:
     """See `_return`; that it failed is no reason to be silent about why it was tried."""
     stage = proposal.wish.stage
+    claims.over(action)  # whether the journal could be told or not
     try:
         return _return(claims, context, proposal, machine, why)
     except LockshipError as error:
@@ -267,8 +284,6 @@ def _returned(claims: Claims, context: Context, proposal: Proposal, machine: Mac
 
 def _return(claims: Claims, context: Context, proposal: Proposal, machine: Machine, why: str) -> str:
     """Back to what the stage had, when that was a release; what was done, in words."""
-    from builder.pipeline.deploying import deploy_release
-
     stage, former = proposal.wish.stage, proposal.before_record
     if former is None or former.digest == proposal.record.digest:
         return f"{stage} had no other release to go back to: it names {proposal.record.version}, which is not well"
@@ -283,15 +298,26 @@ def _return(claims: Claims, context: Context, proposal: Proposal, machine: Machi
         former, manifest, config, proposal.record.digest, proposal.record, Preflight(), proposal.history,
     )  # fmt: skip
     entry = claims.begin(_event(back, machine, "return"))
-    _move(claims, entry, manifest, proposal.record.digest, {})
-    deploy: Deploy = config.deploy
+    try:
+        _move(claims, context, entry, manifest, proposal.record.digest, {})
+        return _redeployed(claims, context, former, entry, config.deploy, machine)
+    finally:
+        claims.over(entry)
+
+
+def _redeployed(
+    claims: Claims, context: Context, former: Record, entry: Entry, deploy: Deploy, machine: Machine
+) -> str:
+    from builder.pipeline.deploying import deploy_release
+
+    stage = claims.stage
     if deploy.target == "none":
         return f"{stage} is back on {former.version}"
     try:
         result = deploy_release(claims.target, context, former, stage, deploy, machine.sleep)
     except LockshipError as error:
-        claims.end(entry, "unhealthy", why=error.message)
+        _tell(claims, context, entry, "unhealthy", error.message)
         return f"{stage} names {former.version} again, but whether that runs is not known: {error.message}"
-    claims.end(entry, "healthy" if result.healthy else "unhealthy", why=result.why)
+    _tell(claims, context, entry, "healthy" if result.healthy else "unhealthy", result.why)
     state = "which is healthy" if result.healthy else f"which is NOT healthy: {result.why}"
     return f"{stage} is back on {former.version}, {state}"

@@ -178,8 +178,20 @@ def _refuse_other(run: _Run, prepared: Prepared, prior: Record | None) -> None:
     plan, target = prepared.plan, run.target
     version = plan.facts.version
     found = target.store.resolve(version)
-    if found == plan.descriptor.digest or (found is None and prior is None):
+    if found == plan.descriptor.digest:
         return
+    if found is None and prior is None:
+        journal = read_journal(target.store, target.memory, stop=run.stop)
+        made = [
+            one.event.digest for one in journal.entries if one.event.kind == "release" and one.event.version == version
+        ]
+        if not made or plan.descriptor.digest in made:
+            return
+        raise RefusedError(
+            f"{target.name} had {version} before it was cleaned up: it was {made[-1]}, this would be "
+            f"{plan.descriptor.digest}",
+            hint="a release never changes, not even one that is gone: give this one a version of its own",
+        )
     if found is not None and prior is None and isinstance(target.store, Layout):
         return  # somebody's `lockship build`, which was no release
     raise RefusedError(

@@ -90,7 +90,7 @@ class Surveyor:
             about = tied_to(tag, versions)
             return about in gone if isinstance(about, Digest) else bool(about and about & going)
 
-        found = self._read_tags([tag for tag in names if goes(tag)])
+        found = self._read_tags([tag for tag in names if goes(tag)], {})
         found |= self._resolve([tag for tag in names if not goes(tag)])
         return replace(facts, tags={**{tag: one for tag, one in facts.tags.items() if one is not None}, **found})
 
@@ -141,14 +141,15 @@ class Surveyor:
         versions = {one.version for one in releases_of(journal)}
         tied = {name for name in names if tied_to(name, versions) is not None}
         tags: dict[str, Digest | None] = {name: assumed.get(name) for name in names}
-        tags |= self._read_tags([name for name in names if name not in tied and name not in assumed])
+        expected = {one.version: one.digest for one in releases_of(journal)}
+        tags |= self._read_tags([name for name in names if name not in tied and name not in assumed], expected)
         over = finished(journal)
         asked = {one.digest for one in releases_of(journal)} - over | {*leftovers(journal)}
         self._read(sorted(asked - self.nodes.keys()), afresh=True)
         self._walk({*self.nodes, *(begun(journal) - over), *leftovers(journal)})
         here = self.nodes.keys() | begun(journal)
         strange = [name for name in tied if isinstance(about := tied_to(name, ()), Digest) and about not in here]
-        tags |= self._read_tags([name for name in strange if tags[name] is None])
+        tags |= self._read_tags([name for name in strange if tags[name] is None], {})
         return replace(facts, tags=tags)
 
     @staticmethod
@@ -157,12 +158,13 @@ class Surveyor:
         versions = {one.version for one in releases_of(journal)}
         return tag not in versions and tied_to(tag, versions) is None
 
-    def _read_tags(self, names: Sequence[str]) -> dict[str, Digest | None]:
+    def _read_tags(self, names: Sequence[str], expected: Mapping[str, Digest]) -> dict[str, Digest | None]:
         """What tags name, with the manifests. Tags that are gone are not among them."""
         store = self.target.store
 
         def read(name: str) -> Digest | None:
-            if self._known and (digest := store.resolve(name)) in self._known:
+            # where the manifest is likely to be known, its digest will do
+            if expected.get(name) in self._known and (digest := store.resolve(name)) in self._known:
                 self._recall(digest)
                 return digest
             found = store.manifest(name)

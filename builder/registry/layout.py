@@ -24,7 +24,7 @@ from builder.registry.blobs import DAMAGED, Blobs
 from builder.registry.manifests import MAX_MANIFEST, describe, is_descriptor, parse_manifest
 from builder.registry.reference import Repository, full_name
 from builder.registry.store import Manifest, check_manifest, taken
-from builder.registry.sweep import Swept, sweep, unreferenced
+from builder.registry.sweep import Swept, now_and_without, sweep
 
 __all__ = ["Layout"]
 
@@ -270,9 +270,9 @@ class Layout:
         with self._index() as index:
             index["manifests"][:] = [entry for entry in index["manifests"] if entry["digest"] not in digests]
 
-    def unreferenced(self, before: float, without: Container[Digest] = ()) -> Swept:
-        """Blobs older than `before` (seconds since 1970) that nothing needs, when `without` is no longer listed."""
-        return unreferenced(self._blobs, [one for one in self.listed() if one not in without], before)
+    def unreferenced(self, before: float, without: Container[Digest] = ()) -> tuple[Swept, Swept]:
+        """Blobs older than `before` (seconds since 1970) that nothing needs: now, and when `without` isn't listed."""
+        return now_and_without(self._blobs, self.listed(), without, before)
 
     def sweep(self, before: float) -> Swept:
         """Delete the blobs that nothing needs and that are older than `before`; other writers wait meanwhile."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from builder.content import Digest
-from builder.errors import LockshipError, StoreError
+from builder.errors import LockshipError, StoreError, VerificationError
 from builder.parallel import Stop, each
 from builder.registry.artifact import EMPTY, Artifact, File, artifact, read_artifact, store_artifact
 from builder.registry.store import Store
@@ -152,13 +152,25 @@ def _there(read: Mapping[Digest, bytes | None]) -> dict[Digest, bytes]:
 
 
 def _fetch(store: Store, digest: Digest) -> bytes | None:
+    """An entry's manifest; None when it is not there, nothing at all when it is damaged."""
     try:
         found = store.manifest(digest)
-    except LockshipError as error:
-        if error.exit_code != 6:  # damaged is what we want to know; unreachable is another matter
+    except VerificationError:
+        return b""
+    except StoreError:
+        # registries say 500 of what their disk has lost; whoever answers other questions is not down
+        if not _answers(store):
             raise
         return b""
     return None if found is None else found.data
+
+
+def _answers(store: Store) -> bool:
+    """Whether the store is there: it has what every entry consists of."""
+    try:
+        return store.has_blob(EMPTY.digest)
+    except StoreError:
+        return False
 
 
 def _unpacked(store: Store, tag: str) -> Mapping[Digest, bytes]:

@@ -135,6 +135,8 @@ def journal_of(manifests: Mapping[Digest, bytes | None]) -> Journal:
         data = manifests[digest]
         if data is None:
             problems.append(f"the entry {digest} is gone: its tag is there")
+        elif not data:
+            problems.append(f"the entry {digest} is damaged: the store doesn't give it any more")
         elif Digest.of(data) != digest:
             problems.append(f"the entry {digest} was changed: it is {Digest.of(data)} now")
         else:

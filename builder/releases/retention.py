@@ -192,6 +192,10 @@ class _Consequences:
         for tag, about in sorted(self._ties.items()):
             if isinstance(about, Digest):
                 self._signatures.setdefault(about, []).append(tag)
+        self._beside_of: dict[str, list[str]] = {}
+        for tag, about in self._ties.items():
+            for version in about if isinstance(about, frozenset) else ():
+                self._beside_of.setdefault(version, []).append(tag)
         self._staying = {one.version for one in self._releases if one.digest in reasons.why}
 
     def decision(self) -> Decision:
@@ -300,9 +304,10 @@ class _Consequences:
         for version in sorted(versions):
             if self._facts.tags.get(version) == digest:
                 yield version
-        for tag, about in self._ties.items():
-            if isinstance(about, frozenset) and about & versions and not about & self._staying:
-                yield tag
+            for tag in self._beside_of.get(version, ()):
+                about = self._ties[tag]
+                if isinstance(about, frozenset) and not about & self._staying:
+                    yield tag
 
     def _size(self, manifests: Iterable[Digest], counted: set[Digest]) -> int:
         """Bytes of `manifests` and of their blobs, but for those that were `counted`; they are, now."""

@@ -334,20 +334,21 @@ def test_killed_in_a_folder(tmp_path: Path, when: str) -> None:
 
 
 def test_a_young_blob_stays_and_what_it_names(tmp_path: Path) -> None:
-    """A build has put blobs and an image, but no index yet."""
-    yard = layout_yard(tmp_path)
-    assert isinstance(yard.store, Layout)
+    """A build has put blobs a while ago and an image just now, but no index yet."""
+    store = Layout(tmp_path / "store")
     from tests.support.images import small_image
 
-    image = small_image(yard.store, "of a build that goes on")
-    yard.store.put_manifest(image.descriptor, image.data)
+    image = small_image(store, "of a build that goes on")
     layer = Digest(json.loads(image.data)["layers"][0]["digest"])
-    old = time.time() - 10_000
-    os.utime(yard.store.root / "blobs/sha256" / layer.hex, (old, old))
-    assert yard.store.sweep(time.time() - 3600).blobs == {}
-    assert yard.store.has_blob(layer)
-    assert layer in yard.store.sweep(time.time() + 5).blobs
-    assert not yard.store.has_blob(image.descriptor.digest)
+    time.sleep(0.05)
+    between = time.time()
+    time.sleep(0.05)
+    assert layer in store.unreferenced(between)[0].blobs
+    store.write_blob(image.descriptor, [image.data])
+    assert store.sweep(between).blobs == {}
+    assert store.has_blob(layer)
+    assert layer in store.sweep(time.time() + 5).blobs
+    assert not store.has_blob(image.descriptor.digest)
 
 
 def test_a_blob_that_somebody_counts_on_is_young_again(tmp_path: Path) -> None:
@@ -360,6 +361,19 @@ def test_a_blob_that_somebody_counts_on_is_young_again(tmp_path: Path) -> None:
     time.sleep(0.02)
     assert store.adopt(descriptor)
     assert path.stat().st_ctime_ns > before
+
+
+def test_a_blob_that_was_linked_just_now_is_young(tmp_path: Path) -> None:
+    """It is as old as the cache's file by its mtime; only its inode says when the link was made."""
+    store, file = Layout(tmp_path / "store"), tmp_path / "cached"
+    file.write_bytes(b"cached")
+    file.chmod(0o444)
+    os.utime(file, (0, 0))
+    descriptor = Descriptor("application/octet-stream", Digest.of(b"cached"), 6)
+    store.add_file(descriptor, file)
+    path = store.path(descriptor.digest)
+    assert path is not None and path.samefile(file)
+    assert store.sweep(time.time() - 60).blobs == {} and path.is_file()
 
 
 def test_what_the_cache_has_too_is_not_freed(tmp_path: Path) -> None:
@@ -476,7 +490,7 @@ def test_cut_at_any_request_it_is_run_again(registry: RegistryServer, tmp_path: 
             ):
                 try:
                     gc(mine)
-                except StoreError:
+                except LockshipError:
                     failed += 1
             for version in ("1.1", "1.3"):
                 assert len(manifests_of(yard.store, made[version])) == 4

@@ -61,7 +61,7 @@ def test_a_release_that_was_left_is_not_gone_back_to(yard: Yard) -> None:
 def test_a_version_that_is_not_there(yard: Yard) -> None:
     yard.release("1.0")
     yard.promote("1.0")
-    with pytest.raises(StoreError, match="no release '9.9': production stays as it is") as caught:
+    with pytest.raises(StoreError, match=r"no release '9\.9': production stays as it is") as caught:
         yard.rollback(version="9.9")
     assert "1.0" in str(caught.value.hint)
     assert yard.rollback(version="1.0").entry is None
@@ -164,7 +164,7 @@ def test_somebody_who_is_alive_is_waited_for(yard: Yard) -> None:
     proposal = yard.propose("promote", "production", "1.1")
     claims = Claims(yard.target, "production", elsewhere.actor, yard.clock, elsewhere.sleep, elsewhere.jitter)
     claims.begin(_event(proposal, elsewhere))
-    with pytest.raises(RefusedError, match="grace is at production right now: promote of 1.1"):
+    with pytest.raises(RefusedError, match=r"grace is at production right now: promote of 1\.1"):
         yard.promote("1.1")
     yard.promote("1.1", take_over=True)
     yard.clock.now += 100_000  # by then nobody believes that it is still at it

@@ -266,3 +266,19 @@ def test_a_package_is_the_release_in_one_file(ready: World) -> None:
     moved = ready.run("export", "package", "1.0", "-o", str(ready.folder / "other.zip"), "--data")
     assert moved.code == 7 and "no longer what the release was made from" in moved.err, moved
     assert not (ready.folder / "other.zip").exists()
+
+
+def test_a_version_that_was_cleaned_up_is_still_what_it_was(ready: World) -> None:
+    made = release(ready.load(), ready.context)
+    with opened_target(None, ready.load(), ready.context, push=True) as target:
+        read = read_record(target.store, "1.0")
+        assert read is not None
+        target.store.delete(read[1].descriptor.digest)
+        target.store.delete(made.record.digest)
+        assert target.store.resolve("1.0") is None
+    ready.write("code/__init__.py", "changed = True\n")
+    head = commit(ready)
+    with pytest.raises(RefusedError, match=r"had 1\.0 before it was cleaned up"):
+        release(ready.load(), ready.context)
+    git(ready, "reset", "-q", "--hard", f"{head}~1")
+    assert release(ready.load(), ready.context).record.digest == made.record.digest

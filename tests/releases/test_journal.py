@@ -50,7 +50,9 @@ def written(seen: Sequence[Sequence[int]], clocks: Sequence[int]) -> dict[Digest
 def histories(draw: st.DrawFn) -> tuple[list[list[int]], list[int]]:
     """What each entry saw, and what its writer's clock said: forwards, backwards, the same second."""
     count = draw(st.integers(0, 12))
-    seen = [draw(st.lists(st.integers(0, number - 1), max_size=3, unique=True)) if number else [] for number in range(count)]
+    seen = [
+        draw(st.lists(st.integers(0, number - 1), max_size=3, unique=True)) if number else [] for number in range(count)
+    ]
     return seen, [draw(st.integers(-1000, 1000)) for _ in range(count)]
 
 
@@ -141,7 +143,6 @@ def foreign() -> dict[str, bytes]:
         ).replace(b'"x":"HERE"', b'"dev.lockship.journal.event":"{\\"by\\":\\"\\ud800\\"}"'),
         "no manifest": b"{}",
         "no JSON": b"\xff\xfe",
-        "nothing": b"",
     }
 
 
@@ -155,6 +156,12 @@ def test_what_is_no_entry_is_a_problem_and_no_crash(what: str) -> None:
     assert len(journal.entries) == 4
     if what == "a newer one":
         assert "newer lockship" in problem
+
+
+def test_what_the_store_does_not_give_is_a_problem() -> None:
+    digests, manifests = chain()
+    (problem,) = journal_of({**manifests, digests[1]: b""}).problems
+    assert problem == f"the entry {digests[1]} is damaged: the store doesn't give it any more"
 
 
 def test_half_a_character_in_an_event_is_no_event() -> None:
@@ -177,5 +184,12 @@ def test_tags_say_their_digest_and_sort_by_time() -> None:
     assert tags == sorted(tags)
     assert [tagged_digest(tag) for tag in tags] == [Digest.of(b"1"), Digest.of(b"2")]
     assert all(map(is_journal_tag, (*tags, "journal-pack.1")))
-    for tag in ("1.0", "journal.x", f"{tags[0]}0", f"{tags[0]}\n", "journal-pack.1", "journal.२०२६0101T000000Z." + "a" * 64):
+    for tag in (
+        "1.0",
+        "journal.x",
+        f"{tags[0]}0",
+        f"{tags[0]}\n",
+        "journal-pack.1",
+        "journal.२०२६0101T000000Z." + "a" * 64,
+    ):
         assert tagged_digest(tag) is None

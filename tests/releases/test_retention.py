@@ -136,6 +136,16 @@ def test_what_a_stage_has_and_had_stays(model: Model) -> None:
     assert model.going() == ["1.1"]
 
 
+def test_the_way_back_goes_past_what_was_left(model: Model) -> None:
+    """Rolled back from 1.3 to 1.2: the next rollback leads to 1.1, which is none of the last that were well."""
+    for version in ("1.1", "1.2", "1.3"):
+        model.promote(version)
+    model.promote("1.2", kind="rollback")
+    model.now += 100 * DAY
+    assert model.why("1.1") == ("production can go back to it",)
+    assert model.going() == ["1.0"]
+
+
 def test_only_so_many_rollback_targets(model: Model) -> None:
     for version in ("1.0", "1.1", "1.2", "1.3"):
         model.promote(version)
