@@ -67,6 +67,11 @@ def _file(value: object) -> object:
     return {"source": value} if isinstance(value, str) else value
 
 
+def _several(value: object) -> object:
+    """``"environment.yml"`` is short for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 def _shell(value: object) -> object:
     if isinstance(value, str):
         raise ValueError('a command is a list of words, like ["python", "-m", "churn"]; no shell takes it apart')
@@ -92,6 +97,13 @@ HostName = Annotated[
 ModelName = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a model's name becomes a file's: letters, digits, . _ -")
 ]
+VirtualPackage = Annotated[
+    str, matching(r"(__)?[a-z][a-z0-9_]*", "a virtual package is called like cuda or __cuda, in small letters")
+]
+VirtualVersion = Annotated[
+    str, matching(r"[A-Za-z0-9_.+-]+( [A-Za-z0-9_.+-]+)?", 'a virtual package\'s version is written like "12.4"')
+]
+CondaName = Annotated[str, matching(r"[a-z0-9_][a-z0-9_.-]*", "not the name of a conda package")]
 PlatformField = Annotated[Platform, BeforeValidator(_platform)]
 
 
@@ -106,6 +118,10 @@ class Python(Section):
 
     `requirements` are files relative to the project: ``.in``, ``.txt``, or ``pyproject.toml`` with extras in
     brackets. `constraints` may lie outside the project. `allow_build` names packages that may be built from source.
+
+    `conda` are environment files, instead of requirements; `solver` chooses their packages, ``rattler`` or a program:
+    conda, mamba or micromamba by name or path. `virtual_packages` say what the machines that run the image have.
+    `skip_scripts` names packages whose installation scripts may be left out: none is ever run.
     """
 
     version: Minor = "3.11"
@@ -114,6 +130,25 @@ class Python(Section):
     resolver: Literal["uv", "pip-tools"] = "uv"
     allow_build: tuple[str, ...] = Field(default=(), alias="allow-build")
     bytecode: bool = True
+    conda: Annotated[tuple[Inside, ...], BeforeValidator(_several)] = ()
+    solver: Annotated[
+        str, matching(r"rattler|(.*/)?(conda|mamba|micromamba)", "a solver is rattler, conda, mamba or micromamba")
+    ] = "rattler"
+    virtual_packages: dict[VirtualPackage, VirtualVersion] = Field(default_factory=dict, alias="virtual-packages")
+    skip_scripts: tuple[CondaName, ...] = Field(default=(), alias="skip-scripts")
+
+    @model_validator(mode="after")
+    def _conda_alone(self) -> Self:
+        if self.conda and self.requirements:
+            raise ValueError(
+                "either requirements or conda: what pip installs stands in the pip section of the environment"
+            )
+        if self.conda and self.constraints:
+            raise ValueError("constraints bound requirements; an environment file says its versions itself")
+        for key in ("solver", "virtual_packages", "skip_scripts"):
+            if key in self.model_fields_set and not self.conda:
+                raise ValueError(f'{key.replace("_", "-")} is for conda environments: conda = "environment.yml"')
+        return self
 
 
 class FileMapping(Section):
@@ -335,6 +370,9 @@ def _has_table(pyproject: Path) -> bool:
 def project_inputs(project: Project) -> Mapping[str, Any]:
     """What in the project file decides the lock, as JSON values by the key's name."""
     inputs = {f"[python] {key}": value for key, value in project.python.model_dump(mode="json", by_alias=True).items()}
+    if not project.python.conda:  # locks from before there were environments still fit
+        for key in ("conda", "solver", "virtual-packages", "skip-scripts"):
+            del inputs[f"[python] {key}"]
     image = project.image.model_dump(mode="json")
     for key in ("base", "sources", "snapshot"):
         inputs[f"[image] {key}"] = image[key]

@@ -65,6 +65,7 @@ SECTIONS = {
     "`[stages.NAME]`": stagekeys.Stage,
     "`[stages.NAME.deploy]`": stagekeys.Deploy,
     "`[stages.NAME.deploy.health]`": stagekeys.Health,
+    "`[retention]`": project.Retention,
 }
 
 

@@ -208,7 +208,7 @@ def test_environment_yml_beside_requirements_is_only_mentioned(tmp_path: Path) -
     findings, project, _ = initialised(tmp_path)
     assert project.python.requirements == ("requirements.txt",)
     assert findings.generated == ()
-    assert any("conda packages are not locked" in note for note in findings.notes)
+    assert any("its conda packages are left out" in note for note in findings.notes)
 
 
 def test_git_names_and_versions(tmp_path: Path) -> None:

@@ -33,11 +33,12 @@ PROGRAM = "tests.support.layer_digests"
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels with text, noise and scripts, and a folder of code. One wheel is a committed file, so that its streams
-    don't depend on this machine's zlib."""
+    """Wheels with text, noise and scripts, a conda package, and a folder of code. One wheel is a committed file, so
+    that its streams don't depend on this machine's zlib, and so is the conda package."""
     folder = tmp_path_factory.mktemp("artifacts")
     folder.chmod(0o755)
     shutil.copy(GOLDEN / "gamma-1.0-py3-none-any.whl", folder)
+    shutil.copy(GOLDEN / "kappa-1.0-0.tar.bz2", folder)
     noise = random.Random(7)
     words = [bytes(noise.choices(b"abcdefgh", k=noise.randint(2, 9))) for _ in range(500)]
     text = b"\n".join(b" ".join(noise.choices(words, k=12)) for _ in range(4000))

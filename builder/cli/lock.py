@@ -42,6 +42,7 @@ def _summary(lock: Lock) -> dict[str, dict[str, int]]:
         str(locked.platform): {
             "debs": len(locked.debs),
             "wheels": len(locked.wheels),
+            **({"conda": len(locked.conda)} if locked.conda else {}),
             "layers": len(locked.layers),
             "size": sum(layer.size for layer in locked.layers),
         }
@@ -63,6 +64,8 @@ def _text(changes: Sequence[Change], lock: Lock, written: bool) -> str:
         lines.append("no package moved")
     for platform, facts in _summary(lock).items():
         counts = [plural(facts[f"{kind}s"], kind) for kind in ("deb", "wheel", "layer")]
+        if "conda" in facts:
+            counts.insert(1, plural(facts["conda"], "conda package"))
         lines.append(f"{platform}: {', '.join(counts)}, {human_size(facts['size'])}")
     return "\n".join(lines)
 

@@ -117,6 +117,8 @@ def environment(project: Project, base: Inherited = NOTHING) -> dict[str, str]:
     """The base's variables, ours over them, the project's over all; PATH begins with the virtual environment's."""
     below = dict(one.split("=", 1) for one in base.env)
     ours = dict(ENVIRONMENT)
+    if project.python.conda:
+        ours["CONDA_PREFIX"] = ours.pop("VIRTUAL_ENV")
     if path := below.get("PATH"):
         first = ENVIRONMENT["PATH"].partition(":")[0]
         ours["PATH"] = ":".join([first, *(folder for folder in path.split(":") if folder != first)])

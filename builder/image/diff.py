@@ -169,12 +169,12 @@ class _Listing:
 
 def _changes(old: Image, new: Image, listing: _Listing) -> Changes:
     files, unread = _files(_kind(old, "code"), _kind(new, "code"), listing)
-    named = ("wheel", "deb", "model", "code")
+    named = ("wheel", "conda", "deb", "model", "code")
     others = [tuple(part for part in image.parts if part.kind not in named or not part.holds) for image in (old, new)]
     return Changes(
         base=_facts(old.annotations, new.annotations, _BASE),
         debs=_packages(_kind(old, "deb"), _kind(new, "deb")),
-        wheels=_packages(_kind(old, "wheel"), _kind(new, "wheel")),
+        wheels=_packages(*((*_kind(image, "conda"), *_kind(image, "wheel")) for image in (old, new))),
         models=_models(_kind(old, "model"), _kind(new, "model")),
         files=files,
         config=_config(old.config.get("config") or {}, new.config.get("config") or {}),

@@ -92,8 +92,8 @@ class Requirements:
         if conda.packages:
             listed = ", ".join(conda.packages)
             notes.append(
-                f"{conda.file}: conda packages are not locked by this version, so these are left out: {listed}; "
-                "what the package index has too can go into the requirements"
+                f"{conda.file}: its conda packages are left out: {listed}; to have them all, write "
+                f'conda = "{conda.file}" under [python] instead of requirements'
             )
         elif not candidates:
             notes.append("no requirements were found: list them in requirements.in and name it under [python]")

@@ -226,6 +226,10 @@ class _Counted(io.RawIOBase):
 def _readable(what: str) -> Iterator[None]:
     try:
         yield
+    except ArtifactError as error:  # of the zip's parts, which know nothing of their package
+        if what in error.message:
+            raise
+        raise ArtifactError(f"{what}: {error.message}", hint=error.hint) from error
     except (tarfile.TarError, EOFError, ValueError, OverflowError, AttributeError) as error:
         raise ArtifactError(f"{what}: not a conda package, or a damaged one ({error})") from error
     except FileNotFoundError as error:

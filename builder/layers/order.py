@@ -20,12 +20,14 @@ from typing import Final
 
 from builder.layers.recipe import Layer, Part, Recipe
 
-__all__ = ["BASE_LAYERS", "MAX_LAYERS", "WHEEL_LAYERS", "bundle", "largest_first"]
+__all__ = ["BASE_LAYERS", "CONDA_LAYERS", "MAX_LAYERS", "PIP_LAYERS", "WHEEL_LAYERS", "bundle", "largest_first"]
 
 MAX_LAYERS: Final = 100  # overlay file systems stop at about 127; some room for whoever builds on top
 BASE_LAYERS: Final = 32
 _OTHERS: Final = 8  # system, venv, models, code
 WHEEL_LAYERS: Final = MAX_LAYERS - BASE_LAYERS - _OTHERS
+PIP_LAYERS: Final = 16  # wheels upon a conda environment, which has what is left
+CONDA_LAYERS: Final = WHEEL_LAYERS - PIP_LAYERS
 _BUNDLES: Final = 8
 
 

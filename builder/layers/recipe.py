@@ -22,8 +22,8 @@ __all__ = ["Layer", "Part", "Recipe"]
 class Part:
     """One piece of a layer.
 
-    `kind` is ``deb``, ``wheel``, ``conda``, ``system`` or ``venv``; `artifact` the bytes it is made from; `params` what else
-    its bytes depend on (JSON values only); `file` the artifact's file name, for messages and for wheels' names.
+    `kind` is ``deb``, ``wheel``, ``conda``, ``system`` or ``venv``; `artifact` the bytes it is made from; `params` what
+    else its bytes depend on (JSON values only); `file` the artifact's file name, for messages and for wheels' names.
     """
 
     kind: str

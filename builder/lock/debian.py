@@ -31,6 +31,9 @@ _SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}
 _ROOTS: Final = ("python{0}-minimal", "libpython{0}-stdlib", "libstdc++6", "base-files", "netbase")
 # Only their maintainer scripts need what they depend on, and those don't run
 _ALONE: Final = ("ca-certificates", "tzdata")
+# Below an environment that brings its own Python and libraries: the C library, and what says which Debian this is
+_LIBC: Final = ("libc6",)
+_LIBC_ALONE: Final = ("base-files",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def resolve_base(
     interpreter_only: bool = False,
     file: Path | None = None,
 ) -> Base:
-    """Choose the debs for Python `python` (``3.11``) and the packages of `image` on `platform`.
+    """Choose the debs for Python `python` (``3.11``, or none for the C library) and `image`'s packages on `platform`.
 
     `root` is the project's folder, `keep` the debs of the lock so far: where the repositories still have one, it
     stays. With `interpreter_only`, what running Python needs and nothing else. `file` is the project file, for
@@ -92,9 +95,9 @@ def resolve_base(
         apt.use(sources.choose(suite, image.sources, root=root, list_file=list_file, parts=parts, progress=progress))
         apt.prefer(keep)
         apt.update(only_debian=not image.sources)
-        roots = _ROOTS[:1] if interpreter_only else (*_ROOTS, *image.packages)
+        roots = _ROOTS[:1] if interpreter_only else (*(_ROOTS if python else _LIBC), *image.packages)
         roots = tuple(dict.fromkeys(name.format(python) for name in roots))
-        alone = () if interpreter_only else _ALONE
+        alone = () if interpreter_only else _ALONE if python else _LIBC_ALONE
         _check_known(apt, (*roots, *alone), python, suite, file)
         found = _resolved(apt, roots, alone, keep, progress)
         version = apt.version

@@ -1,8 +1,8 @@
 """`lockship.lock`: read, written, compared.
 
-TOML, sorted, one line per fact, made to be read in a pull request. It binds the standard files (`requirements.lock`) to
-the inputs they were made from and to the layers they become. It holds no credentials, no times, and no host
-names but a base image's own.
+TOML, sorted, one line per fact, made to be read in a pull request. It binds the standard files (`requirements.lock`,
+`conda-lock.yml`) to the inputs they were made from and to the layers they become. It holds no credentials, no times,
+and no host names but a base image's own.
 """
 
 from __future__ import annotations
@@ -23,19 +23,33 @@ from builder.lock.pins import Artifact
 from builder.lock.tables import inline, number, string, table, text
 from builder.registry.reference import parse_reference
 
-__all__ = ["FORMAT", "LOCK_FILE", "REQUIREMENTS_FILE", "Change", "Lock", "LockedLayer", "LockedPlatform", "changes"]
+__all__ = [
+    "CONDA_FILE",
+    "FORMAT",
+    "LOCK_FILE",
+    "REQUIREMENTS_FILE",
+    "Change",
+    "Lock",
+    "LockedLayer",
+    "LockedPlatform",
+    "changes",
+]
 
 LOCK_FILE: Final = "lockship.lock"
 REQUIREMENTS_FILE: Final = "requirements.lock"
+CONDA_FILE: Final = "conda-lock.yml"
 FORMAT: Final = 1
 
 _HEAD = "# Written by `lockship lock`: change the inputs and run it again, don't edit this file.\n"
 _RELOCK = "run `lockship lock` to write it anew"
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
-_FILE: Final = re.compile(r"[A-Za-z0-9][^/\\\x00-\x1f\x7f]*")
+_CONDA_NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+_FILE: Final = re.compile(r"[A-Za-z0-9_][^/\\\x00-\x1f\x7f]*")
+_SUBDIR: Final = re.compile(r"noarch|linux-64|linux-aarch64")
+_CHANNEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _PYTHON: Final = re.compile(r"3\.\d+(\.\d+)?[a-z0-9.+~-]*")
-_KIND: Final = re.compile("deb|wheel")
+_KIND: Final = re.compile("deb|wheel|conda")
 _KEY: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -57,7 +71,8 @@ class LockedPlatform:
     """All that an image for `platform` is made of, in the order of its layers.
 
     `python` and `glibc` are the base's versions; `bytecode` names the build of the interpreter that compiles, or is
-    empty when there is to be no byte code. `base` is the image that it stands on, when the base is one.
+    empty when there is to be no byte code. `base` is the image that it stands on, when the base is one. With `conda`
+    packages, `python` is the one among them, and empty when there is none.
     """
 
     platform: Platform
@@ -68,6 +83,7 @@ class LockedPlatform:
     wheels: tuple[Artifact, ...]
     layers: tuple[LockedLayer, ...]
     base: BaseImage | None = None
+    conda: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +138,8 @@ class Lock:
             for name in ("python", "glibc", "bytecode"):
                 yield f"{name} = {string(getattr(locked, name))}"
             yield from _artifacts("debs", locked.debs)
+            if locked.conda:
+                yield from _artifacts("conda", locked.conda)
             yield from _artifacts("wheels", locked.wheels)
             yield "layers = ["
             for layer in locked.layers:
@@ -204,7 +222,7 @@ def _lock(document: Mapping[str, Any]) -> Lock:
         platforms=tuple(
             LockedPlatform(
                 platform=Platform.parse(name),
-                python=text(part["python"], _PYTHON),
+                python=text(part["python"], _PYTHON) if part["python"] or "conda" not in part else "",
                 glibc=text(part["glibc"]),
                 bytecode=text(part["bytecode"]),
                 debs=tuple(_artifact("deb", one) for one in part["debs"]),
@@ -216,11 +234,12 @@ def _lock(document: Mapping[str, Any]) -> Lock:
                         digest=Digest(one["digest"]),
                         size=number(one["size"]),
                         diff_id=Digest(one["diff_id"]),
-                        holds=tuple(text(name, _NAME) for name in one["holds"]),
+                        holds=tuple(text(name, _name_of(one["kind"])) for name in one["holds"]),
                     )
                     for one in part["layers"]
                 ),
                 base=images.parse(part["base"]) if "base" in part else None,
+                conda=tuple(_artifact("conda", one) for one in part.get("conda", ())),
             )
             for name, part in document["platform"].items()
         ),
@@ -230,13 +249,19 @@ def _lock(document: Mapping[str, Any]) -> Lock:
 def _artifact(kind: str, part: Mapping[str, Any]) -> Artifact:
     return Artifact(
         kind=kind,
-        name=text(part["name"], _NAME),
+        name=text(part["name"], _name_of(kind)),
         version=text(part["version"]),
         file=text(part["file"], _FILE),
         digest=Digest.from_hex(text(part["sha256"])),
         size=number(part["size"]),
         built_from=text(part.get("built_from", "")),
+        channel=text(part["channel"], _CHANNEL) if kind == "conda" else "",
+        subdir=text(part["subdir"], _SUBDIR) if kind == "conda" else "",
     )
+
+
+def _name_of(kind: str) -> re.Pattern[str]:
+    return _CONDA_NAME if kind == "conda" else _NAME
 
 
 def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
@@ -249,8 +274,9 @@ def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
             "sha256": one.digest.hex,
             "size": one.size,
         }
-        if one.built_from:
-            facts["built_from"] = one.built_from
+        for key in ("built_from", "channel", "subdir"):
+            if value := getattr(one, key):
+                facts[key] = value
         yield f"  {inline(facts)},"
     yield "]"
 
@@ -284,4 +310,4 @@ def _versions(lock: Lock | None, locked: LockedPlatform | None) -> dict[tuple[st
     if lock is None or locked is None:
         return {}
     base = {} if locked.base is None else {("base", lock.base): str(locked.base.digest)}
-    return base | {(one.kind, one.name): one.version for one in (*locked.debs, *locked.wheels)}
+    return base | {(one.kind, one.name): one.version for one in (*locked.debs, *locked.conda, *locked.wheels)}

@@ -58,7 +58,16 @@ def input_files(project: Project) -> dict[str, Digest]:
     A requirement or constraint file counts by its bytes, a pyproject.toml by its name, dependencies and extras
     only. Raises ProjectError for what is missing, not UTF-8 or not understood, with the place that refers to it.
     """
-    return dict(read_inputs(project, {}, expand=False).digests)
+    return dict(read_inputs(project, {}, expand=False).digests) | _environment_files(project)
+
+
+def _environment_files(project: Project) -> dict[str, Digest]:
+    """The environment files, by their bytes: what is in them is for whoever resolves."""
+    reader = _Reader(project, None)
+    found = {}
+    for name in project.python.conda:
+        found[_posix(name)] = Digest.of(reader.content(name, reader.mention(name)))
+    return found
 
 
 def read_inputs(project: Project, environ: Mapping[str, str], *, expand: bool = True) -> Inputs:
@@ -136,11 +145,12 @@ class _Reader:
                 self.asked.append(requirement_of(line, relative, number, constraint))
 
     def _read(self, relative: str, place: Place) -> str:
-        raw = self._bytes(relative, place)
+        raw = self.content(relative, place)
         self.digests[relative] = Digest.of(raw)
         return decoded(raw, relative)
 
-    def _bytes(self, relative: str, place: Place) -> bytes:
+    def content(self, relative: str, place: Place) -> bytes:
+        """The bytes of a file that `place` names."""
         try:
             return self._project.path(relative).read_bytes()
         except OSError as error:
@@ -213,7 +223,7 @@ class _Reader:
 
     def _pyproject(self, name: str, extras: Sequence[str], place: Place) -> PyprojectSource:
         relative = _posix(name)
-        source, self.digests[relative], asked = read_pyproject(self._bytes(relative, place), relative, extras, place)
+        source, self.digests[relative], asked = read_pyproject(self.content(relative, place), relative, extras, place)
         self.asked += asked
         return source
 

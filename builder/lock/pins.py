@@ -31,8 +31,9 @@ class Target:
 class Artifact:
     """Third-party bytes known by digest.
 
-    `kind` is ``wheel`` or ``deb``; `name` is normalised (PEP 503 for wheels); `size` is in bytes.
+    `kind` is ``wheel``, ``deb`` or ``conda``; `name` is normalised (PEP 503 for wheels); `size` is in bytes.
     `built_from` is the file name of the sdist that a wheel was built from, with consent; empty for all others.
+    `channel` (its name, ``conda-forge``) and `subdir` (``linux-64``, ``noarch``) say where a conda package is from.
     """
 
     kind: str
@@ -42,6 +43,8 @@ class Artifact:
     digest: Digest
     size: int
     built_from: str = ""
+    channel: str = ""
+    subdir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from builder.content import Descriptor, Digest, Platform
 from builder.errors import StoreError, UsageError, VerificationError
 from builder.files import atomic_write, named_output, read_chunks
 from builder.layers import tar
-from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE
+from builder.lock.file import LOCK_FILE
 from builder.lock.pins import Artifact
 from builder.pipeline.artifacts import fetch_all
 from builder.pipeline.building import build_prepared
 from builder.pipeline.bundle import ANNOUNCEMENT, Bundle, blob_path
+from builder.pipeline.checking import output_file
 from builder.pipeline.context import Context
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.stores import open_store
@@ -107,7 +108,7 @@ def _announced(prepared: Prepared, store: Layout, sources: tuple[Artifact, ...])
 
 
 def _lock_files(project: Project) -> dict[str, bytes]:
-    names = [LOCK_FILE, *([REQUIREMENTS_FILE] if project.python.requirements else [])]
+    names = [name for name in (LOCK_FILE, output_file(project)) if name]
     try:
         return {name: project.path(name).read_bytes() for name in names}
     except OSError as error:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from builder.content import Digest, canonical_json
 from builder.errors import ProjectError, StaleLockError
 from builder.lock import inputs
-from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE, Lock, read_lock
+from builder.lock.file import CONDA_FILE, LOCK_FILE, REQUIREMENTS_FILE, Lock, read_lock
 from builder.project import Project, project_inputs
 
-__all__ = ["check", "fingerprints", "load_lock", "refuse_moved"]
+__all__ = ["check", "fingerprints", "load_lock", "output_file", "refuse_moved"]
 
 
 def fingerprints(project: Project) -> dict[str, Digest]:
@@ -55,12 +55,20 @@ def _moved(before: Mapping[str, Digest], after: Mapping[str, Digest]) -> list[st
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
+def output_file(project: Project) -> str:
+    """The standard file that locking writes besides its own; empty for a project that installs nothing."""
+    if project.python.conda:
+        return CONDA_FILE
+    return REQUIREMENTS_FILE if project.python.requirements else ""
+
+
 def _outputs(project: Project) -> dict[str, Digest]:
-    if not project.python.requirements:
+    name = output_file(project)
+    if not name:
         return {}
-    path = project.path(REQUIREMENTS_FILE)
+    path = project.path(name)
     try:
-        return {REQUIREMENTS_FILE: Digest.of(path.read_bytes())}
+        return {name: Digest.of(path.read_bytes())}
     except FileNotFoundError:
         return {}
     except OSError as error:

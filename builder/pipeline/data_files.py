@@ -158,12 +158,22 @@ def _at_address(source: str) -> list[FileThere]:
         return [_remote(system, path) for path in sorted(found) if found[path].get("type") != "directory"]
     try:
         there = system.info(at)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if (cause := error.__cause__) is not None and _is_silence(cause):
+            raise cause from None
         return []
     if there.get("type") == "directory":
         inner = (path for path in system.find(at) if not any(part.startswith(".") for part in path.split("/")))
         return [_remote(system, path) for path in sorted(inner)]
     return [_Remote(source, at, system)]
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether a server didn't answer, or refused: over HTTP, fsspec calls that too a file that isn't there."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return status not in (404, 410)
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
 def _remote(system: Any, at: str) -> FileThere:

@@ -196,6 +196,9 @@ def components_of(prepared: Prepared, image: ImagePlan) -> list[Component]:
                 "deb", one.name, one.version, one.digest.hex, one.size, one.file, where, layer=layers["deb", one.name]
             )
         )
+    for one in pinned.conda:
+        layer, where = layers["conda", one.name], {"channel": one.channel, "subdir": one.subdir}
+        found.append(Component("conda", one.name, one.version, one.digest.hex, one.size, one.file, where, layer=layer))
     for one in pinned.wheels:
         layer = layers["wheel", one.name]
         found.append(Component("python", one.name, one.version, one.digest.hex, one.size, one.file, layer=layer))

@@ -39,8 +39,14 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
     """Write a build context into `folder`: Dockerfile, base layers, wheels, code. Its build needs no network.
 
     For `platform`, or this machine's where the project has it, or the project's first. Raises RefusedError when the
-    folder holds something else.
+    folder holds something else, UsageError for a conda environment.
     """
+    if project.python.conda:
+        raise UsageError(
+            "a conda environment can't be exported as a Dockerfile: pip installs what that has",
+            hint="`lockship build` makes the image",
+            file=project.file,
+        )
     prepared = prepare(project, context, [platform or _usual(project)])
     (image,) = prepared.plan.images
     locked = prepared.lock.platform(image.platform)

@@ -11,7 +11,7 @@ from builder.lock.pins import Artifact
 from builder.pipeline.context import Context
 from builder.project import Project
 
-__all__ = ["fetch_missing_debs", "fetch_missing_wheels"]
+__all__ = ["fetch_missing_conda", "fetch_missing_debs", "fetch_missing_wheels"]
 
 
 def fetch_missing_debs(
@@ -32,6 +32,21 @@ def fetch_missing_debs(
         progress=context.progress,
         locations=locations,
     )
+
+
+def fetch_missing_conda(project: Project, context: Context, packages: Iterable[Artifact]) -> None:
+    """Those of the conda `packages` that the cache lacks, from where conda-lock.yml says that they are."""
+    lacking = [one for one in packages if context.cache.blob(one.digest) is None]
+    if lacking:
+        from builder.lock.conda_fetch import fetch_conda
+
+        fetch_conda(
+            lacking,
+            project=project,
+            indexes=indexes.from_environment(context.environ),
+            cache=context.cache,
+            progress=context.progress,
+        )
 
 
 def fetch_missing_wheels(project: Project, context: Context, wheels: Iterable[Artifact]) -> None:

@@ -16,6 +16,7 @@ from builder.lock import debian, indexes, python, requirements
 from builder.lock.base import names_of, reference_of
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import (
+    CONDA_FILE,
     LOCK_FILE,
     REQUIREMENTS_FILE,
     Change,
@@ -27,7 +28,7 @@ from builder.lock.file import (
 )
 from builder.lock.pins import Artifact, Target
 from builder.lock.runtime import needed_at_runtime
-from builder.pipeline.checking import fingerprints, refuse_moved
+from builder.pipeline.checking import fingerprints, output_file, refuse_moved
 from builder.pipeline.context import Context
 from builder.pipeline.fetching import fetch_missing_debs
 from builder.pipeline.making import interpreter_for, refuse_clashes
@@ -54,7 +55,9 @@ class LockReport:
 def lock(
     project: Project, context: Context, *, upgrade: bool = False, upgrade_packages: Sequence[str] = ()
 ) -> LockReport:
-    """Resolve what has to be resolved, with the least change, and write `requirements.lock` and `lockship.lock`.
+    """Resolve what has to be resolved, with the least change, and write `lockship.lock` and the file that it binds.
+
+    That is `requirements.lock`, or `conda-lock.yml` for a conda environment.
 
     With nothing moved and nothing to upgrade, nothing is done. Raises ResolutionError, ArtifactError, StoreError or
     VerificationError; then neither file was touched.
@@ -75,7 +78,7 @@ def _write(project: Project, new: Lock, text: str | None) -> None:
     """The requirements first: a lock that names others than are there counts as stale, and is never believed."""
     try:
         if text is not None:
-            write_file(project.path(REQUIREMENTS_FILE), text.encode())
+            write_file(project.path(output_file(project)), text.encode())
         new.write(project.path(LOCK_FILE))
     except OSError as error:
         raise StoreError(
@@ -86,7 +89,7 @@ def _write(project: Project, new: Lock, text: str | None) -> None:
 
 
 def _existing(path: Path) -> str | None:
-    """The requirements.lock that is there, which pins what stays."""
+    """The standard file that is there, which pins what stays."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -128,8 +131,13 @@ def _lock_base(
     reference = reference_of(project.image.base, file=project.file)
     if reference is None:
         debian.suite_of(project.image.base, file=project.file)
+    if project.python.conda:
+        from builder.pipeline.condas import refuse_misfits
+
+        refuse_misfits(project, image_base=reference is not None)
     decides = [key for key in facts if key.startswith("[image] ")] + ["[python] version", "[python] bytecode"]
     same = old is not None and not upgrade and all(old.inputs.get(key) == facts[key] for key in decides)
+    same = same and old is not None and ("[python] conda" in old.inputs) == bool(project.python.conda)
     if old is not None and same and not _names(old) & set(upgrade_packages):
         return old, {}
     if reference is not None:
@@ -138,13 +146,14 @@ def _lock_base(
         anew = upgrade or bool(names_of(project.image.base) & set(upgrade_packages))
         return lock_image(project, context, reference, old, facts, upgrade=anew), {}
     keep = {} if old is None or upgrade else {locked.platform: locked.debs for locked in old.platforms}
-    others = [one for one in _COMPILE_HOSTS if one not in project.image.platforms] if project.python.bytecode else []
+    compiled = project.python.bytecode and not project.python.conda
+    others = [one for one in _COMPILE_HOSTS if one not in project.image.platforms] if compiled else []
 
     def resolve(platform: Platform) -> debian.Base:
         kept = [one for one in keep.get(platform, ()) if one.name not in upgrade_packages]
         return debian.resolve_base(
             project.image,
-            project.python.version,
+            "" if project.python.conda else project.python.version,
             platform,
             root=project.root,
             environ=context.environ,
@@ -164,14 +173,14 @@ def _lock_base(
             platform=platform,
             python=bases[platform].python,
             glibc=bases[platform].glibc,
-            bytecode=_interpreter_version(bases[platform].artifacts) if project.python.bytecode else "",
+            bytecode=_interpreter_version(bases[platform].artifacts) if compiled else "",
             debs=bases[platform].artifacts,
             wheels=(),
             layers=(),
         )
         for platform in sorted(project.image.platforms)
     )
-    if project.python.bytecode:
+    if compiled:
         for other in wanted:
             _same_interpreter(platforms[0], bases[other].artifacts, other)
     seen = {digest: uri for base in bases.values() for digest, uri in base.locations.items()}
@@ -218,7 +227,9 @@ def _same_interpreter(locked: LockedPlatform, debs: Sequence[Artifact], other: P
 def _lock_python(
     project: Project, context: Context, base: Lock, upgrade: bool, upgrade_packages: Sequence[str]
 ) -> tuple[Lock, str | None]:
-    """`base` with the wheels of every platform, and the text of requirements.lock (None without requirements)."""
+    """`base` with the packages of every platform, and the text of the file that pins them (None without any)."""
+    if project.python.conda:
+        return _lock_conda(project, context, base, upgrade, upgrade_packages)
     if not project.python.requirements:
         platforms = tuple(replace(locked, wheels=()) for locked in base.platforms)
         return replace(base, platforms=platforms, outputs={}), None
@@ -253,6 +264,22 @@ def _lock_python(
         tools={**base.tools, **resolution.tools},
         platforms=tuple(replace(locked, wheels=wheels[locked.platform]) for locked in base.platforms),
     ), text
+
+
+def _lock_conda(
+    project: Project, context: Context, base: Lock, upgrade: bool, upgrade_packages: Sequence[str]
+) -> tuple[Lock, str]:
+    from builder.pipeline.condas import lock_environment  # what only environments need
+
+    names = _names(base)
+    return lock_environment(
+        project,
+        context,
+        base,
+        existing=_existing(project.path(CONDA_FILE)),
+        upgrade=upgrade,
+        upgrade_packages=[name for name in upgrade_packages if name not in names],
+    )
 
 
 def _lock_layers(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from builder.cache import Cache
 from builder.content import Platform
 from builder.errors import ArtifactError, LockError
-from builder.layers import deb, wheel
+from builder.layers import conda, deb, wheel
 from builder.layers.bytecode import Interpreter
 from builder.layers.make import known
 from builder.layers.recipe import Recipe
 from builder.lock.file import Lock, LockedPlatform
 from builder.lock.pins import Artifact
 from builder.pipeline.context import Context, host_platform
-from builder.pipeline.recipes import minor, part_of
+from builder.pipeline.recipes import conda_part, minor, part_of
 from builder.project import Project
 
 __all__ = ["interpreter_debs", "interpreter_for", "refuse_clashes"]
@@ -86,15 +86,11 @@ def _interpreter_of(lock: Lock, host: Platform | None) -> tuple[Artifact, ...]:
 
 
 def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
-    """Raises ArtifactError when two wheels own one path with different bytes, or one's file is the other's folder."""
-    owners: dict[str, tuple[tuple[int, int], Artifact]] = {}
+    """Raises ArtifactError when two packages own one path with different bytes, or one's file is the other's folder."""
+    owners: dict[str, tuple[object, Artifact]] = {}
     folders: dict[str, Artifact] = {}
-    params = {"python": minor(locked.python)}
-    for one in locked.wheels:
-        path = cache.blob(one.digest)
-        if path is None:
-            continue
-        for target, mark in wheel.installed_paths(path, part_of(one, params)).items():
+    for one in (*locked.conda, *locked.wheels):
+        for target, mark in _installed_paths(one, locked, cache).items():
             known_mark, owner = owners.setdefault(target, (mark, one))
             if owner is not one and known_mark != mark:
                 raise _clash(owner, one, f"install /{target}, with different content")
@@ -104,6 +100,16 @@ def refuse_clashes(locked: LockedPlatform, cache: Cache) -> None:
                 parent = parent.rpartition("/")[0]
     for target in sorted(owners.keys() & folders.keys()):
         raise _clash(owners[target][1], folders[target], f"install /{target}: a file there, a folder here")
+
+
+def _installed_paths(one: Artifact, locked: LockedPlatform, cache: Cache) -> Mapping[str, object]:
+    """Where the files of `one` go, with a mark that equal contents share; nothing for one that the cache lacks."""
+    path = cache.blob(one.digest)
+    if path is None:
+        return {}
+    if one.kind == "conda":
+        return conda.installed_paths(path, conda_part(one, locked.python))
+    return wheel.installed_paths(path, part_of(one, {"python": minor(locked.python)}))
 
 
 def _clash(one: Artifact, other: Artifact, what: str) -> ArtifactError:

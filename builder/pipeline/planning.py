@@ -13,7 +13,7 @@ from builder.errors import ProjectError, StaleLockError
 from builder.image.config import Facts
 from builder.image.index import Plan, plan_index
 from builder.image.plan import plan_image
-from builder.layers import files, system, tar, venv
+from builder.layers import conda, files, system, tar, venv
 from builder.layers.encode import Encoded, encode, stream
 from builder.layers.gzip import Sink
 from builder.layers.order import largest_first
@@ -150,7 +150,7 @@ def _recipes(pinned: LockedPlatform) -> Iterable[Recipe]:
 
 
 def _locked_layers(pinned: LockedPlatform) -> list[Layer]:
-    versions = {(one.kind, one.name): one.version for one in (*pinned.debs, *pinned.wheels)}
+    versions = {(one.kind, one.name): one.version for one in (*pinned.debs, *pinned.conda, *pinned.wheels)}
     return [
         Layer(
             kind=one.kind,
@@ -170,6 +170,8 @@ def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer,
         return (_local("venv", "venv", standing.skeleton(pinned, pinned.base)),)
     params = {"user": project.image.user, "architecture": pinned.platform.architecture}
     frame = system.entries(Part("system", "system", params=params))
+    if pinned.conda:
+        return _local("system", "system", frame), _local("venv", "environment", conda.skeleton())
     skeleton = venv.entries(Part("venv", "venv", params={"python": minor(pinned.python), "full": pinned.python}))
     return _local("system", "system", frame), _local("venv", "venv", skeleton)
 

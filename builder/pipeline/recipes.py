@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from builder.layers.order import BASE_LAYERS, WHEEL_LAYERS, bundle
+from builder.layers.order import BASE_LAYERS, CONDA_LAYERS, PIP_LAYERS, WHEEL_LAYERS, bundle
 from builder.layers.recipe import Part, Recipe
 from builder.lock.file import LockedPlatform
 from builder.lock.pins import Artifact
 
-__all__ = ["is_current", "minor", "part_of", "wheel_and_deb_recipes"]
+__all__ = ["conda_part", "is_current", "minor", "part_of", "wheel_and_deb_recipes"]
 
 
 def minor(version: str) -> str:
@@ -21,7 +21,18 @@ def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
     params = {"python": minor(locked.python), **code}
     debs = [(part_of(one, params if "python3" in one.name else {}), one.size) for one in locked.debs]
     wheels = [(part_of(one, params), one.size) for one in locked.wheels]
-    return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
+    if not locked.conda:
+        return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
+    conda = [(conda_part(one, locked.python), one.size) for one in locked.conda]
+    return (*bundle(debs, BASE_LAYERS), *bundle(conda, CONDA_LAYERS), *bundle(wheels, PIP_LAYERS))
+
+
+def conda_part(one: Artifact, python: str) -> Part:
+    """A conda package as a part of a layer; only those for any platform depend on the environment's `python`."""
+    params = {"channel": one.channel}
+    if one.subdir == "noarch" and python:
+        params["python"] = minor(python)
+    return part_of(one, params)
 
 
 def is_current(locked: LockedPlatform) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 from builder import __version__, git
 from builder.content import Digest
 from builder.errors import ProjectError, RefusedError
-from builder.lock.file import LOCK_FILE, REQUIREMENTS_FILE
+from builder.lock.file import LOCK_FILE
 from builder.models.artifact import ModelArtifact
 from builder.models.contract import read_contract
 from builder.models.sources import file_digest
+from builder.pipeline.checking import output_file
 from builder.pipeline.context import Context
 from builder.pipeline.identity import Actor
 from builder.pipeline.models import artifacts
@@ -57,7 +58,7 @@ def code_of(project: Project, context: Context, allow: frozenset[str]) -> Git | 
 
 def lock_files(project: Project) -> dict[str, bytes]:
     """The lock and the standard files that it binds, by name."""
-    names = [LOCK_FILE, *([REQUIREMENTS_FILE] if project.python.requirements else [])]
+    names = [name for name in (LOCK_FILE, output_file(project)) if name]
     return {name: project.path(name).read_bytes() for name in names}
 
 

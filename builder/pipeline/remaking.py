@@ -62,8 +62,11 @@ def fetch_artifacts(prepared: Prepared, context: Context, recipes: Sequence[Reci
     from builder.pipeline import fetching  # heavy
 
     wheels: dict[Digest, Artifact] = {}
+    conda: dict[Digest, Artifact] = {}
     for pinned in prepared.lock.platforms:
         if debs := [one for one in pinned.debs if one.digest in lacking]:
             fetching.fetch_missing_debs(prepared.project, context, pinned.platform, debs)
         wheels.update({one.digest: one for one in pinned.wheels if one.digest in lacking})
+        conda.update({one.digest: one for one in pinned.conda if one.digest in lacking})
+    fetching.fetch_missing_conda(prepared.project, context, conda.values())
     fetching.fetch_missing_wheels(prepared.project, context, wheels.values())

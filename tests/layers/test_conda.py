@@ -54,7 +54,7 @@ def several(folder: Path) -> list[Path]:
             "bin/foo": (f"#!{PLACEHOLDER}/bin/python -u\n".encode(), 0o775),
             "bin/foo-twin": ("hard", "bin/foo"),
             "bin/.libfoo-post-link.sh": (b"#!/bin/sh\nexit 1\n", 0o755),
-            "share/blob": os.urandom(1 << 16) if False else bytes(range(256)) * 2048,
+            "share/blob": bytes(range(256)) * 2048,
         },
     )
     python = make_package(
@@ -93,7 +93,7 @@ def on_disk(root: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
-            yield name, ("link", os.readlink(path))
+            yield name, ("link", path.readlink().as_posix())
         elif path.is_file() and "/conda-meta/" not in name and not name.endswith("CACHEDIR.TAG"):
             yield name, ("file", (bool(path.stat().st_mode & 0o111), path.read_bytes()))
 
@@ -200,18 +200,6 @@ def test_a_layer_is_the_same_everywhere(tmp_path: Path, environ: dict[str, str])
         text=True,
     )
     assert done.stdout.strip() == expected
-
-
-def test_the_format_is_frozen(tmp_path: Path) -> None:
-    """When this digest changes, the format of layers has changed, and needs a new number."""
-    path = make_package(tmp_path, "tiny", files={"share/tiny": f"{PLACEHOLDER}\n", "bin/tiny": (b"#!/bin/sh\n", 0o755)},
-                        suffix=".tar.bz2")  # fmt: skip
-    names = {name: entry.mode for name, entry in installed(path).items()}
-    assert names == {
-        f"{VENV}/share/tiny": 0o644,
-        f"{VENV}/bin/tiny": 0o755,
-        f"{VENV}/conda-meta/tiny-1.0-0.json": 0o644,
-    }
 
 
 def test_another_package_than_the_locked_one(tmp_path: Path) -> None:

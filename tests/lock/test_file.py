@@ -24,14 +24,25 @@ names = st.from_regex(r"[a-z0-9][a-z0-9+.-]{0,9}", fullmatch=True)
 files = lines.map(lambda text: "a" + text.replace("/", "").replace("\\", ""))
 sizes = st.integers(0, 2**40)
 artifacts = st.builds(Artifact, st.just("wheel"), names, lines, files, digests, sizes, lines)
+conda_packages = st.builds(
+    Artifact,
+    st.just("conda"),
+    st.from_regex(r"[a-z0-9_][a-z0-9_.-]{0,9}", fullmatch=True),
+    lines,
+    files,
+    digests,
+    sizes,
+    channel=st.sampled_from(["conda-forge", "conda-forge/label/dev"]),
+    subdir=st.sampled_from(["linux-64", "noarch"]),
+)
 layers = st.builds(
     LockedLayer,
-    st.sampled_from(["deb", "wheel"]),
+    st.sampled_from(["deb", "wheel", "conda"]),
     digests.map(lambda digest: digest.hex),
     digests,
     sizes,
     digests,
-    st.lists(names, max_size=3).map(tuple),
+    st.lists(st.from_regex(r"[a-z0-9][a-z0-9.-]{0,9}", fullmatch=True), max_size=3).map(tuple),
 )
 platforms = st.builds(
     LockedPlatform,
@@ -44,6 +55,9 @@ platforms = st.builds(
         lambda ones: tuple(sorted(ones, key=lambda o: o.name))
     ),
     st.lists(layers, max_size=3).map(tuple),
+    conda=st.lists(conda_packages, max_size=3, unique_by=lambda one: one.name).map(
+        lambda ones: tuple(sorted(ones, key=lambda o: o.name))
+    ),
 )
 locks = st.builds(
     Lock,
@@ -87,6 +101,40 @@ def test_one_line_per_artifact(tmp_path: Path) -> None:
     after = lock(wheel("a", "1"), wheel("b", "2")).render().decode().splitlines()
     moved = {line for line in after if line not in before}
     assert len(moved) == 2  # the checksum and b; b's line is the same on both platforms
+
+
+def conda(**changed: str) -> Lock:
+    one = Artifact("conda", "_libgcc_mutex", "0.1", "_libgcc_mutex-0.1-main.tar.bz2", Digest.of(b""), 1,
+                   channel="conda-forge", subdir="linux-64")  # fmt: skip
+    return replace(
+        lock(), platforms=(LockedPlatform(AMD64, "", "2.36", "", (), (), (), conda=(replace(one, **changed),)),)
+    )
+
+
+def test_an_environment_need_not_have_a_python(tmp_path: Path) -> None:
+    path = tmp_path / "lockship.lock"
+    conda().write(path)
+    assert read_lock(path) == conda()
+    replace(lock(), platforms=(LockedPlatform(AMD64, "", "2.36", "", (), (), ()),)).write(path)
+    with pytest.raises(StaleLockError, match="is damaged"):
+        read_lock(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"channel": "https://host/forge"},
+        {"channel": "../x"},
+        {"subdir": "../.."},
+        {"name": "a/b"},
+        {"file": "../a.conda"},
+    ],
+)
+def test_hostile_conda_packages(tmp_path: Path, changed: dict[str, str]) -> None:
+    path = tmp_path / "lockship.lock"
+    conda(**changed).write(path)
+    with pytest.raises(StaleLockError, match="is damaged"):
+        read_lock(path)
 
 
 @pytest.mark.parametrize(

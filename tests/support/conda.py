@@ -50,7 +50,7 @@ def _tar(files: Mapping[str, Spec]) -> bytes:
     return buffer.getvalue()
 
 
-def _row(path: str, spec: Spec, files: Mapping[str, Spec]) -> dict[str, Any]:
+def _row(path: str, spec: Spec, files: Mapping[str, Spec], placeholder: str) -> dict[str, Any]:
     if isinstance(spec, tuple) and spec[0] == "hard":
         spec = files[str(spec[1])]
     linked = isinstance(spec, tuple) and spec[0] == "link"
@@ -62,8 +62,8 @@ def _row(path: str, spec: Spec, files: Mapping[str, Spec]) -> dict[str, Any]:
         "sha256": hashlib.sha256(data).hexdigest(),
         "size_in_bytes": len(data),
     }
-    if PLACEHOLDER.encode() in data:
-        row |= {"prefix_placeholder": PLACEHOLDER, "file_mode": "binary" if b"\0" in data else "text"}
+    if placeholder.encode() in data:
+        row |= {"prefix_placeholder": placeholder, "file_mode": "binary" if b"\0" in data else "text"}
     return row
 
 
@@ -98,10 +98,11 @@ def make_package(
     entry_points: Iterable[str] = (),
     suffix: str = ".conda",
     old: bool = False,
+    placeholder: str = PLACEHOLDER,
 ) -> Path:
     """Write a package into ``folder/subdir``: `files` by their path in it. With `old`, without a ``paths.json``.
 
-    Whatever holds `PLACEHOLDER` is listed as holding the prefix. ``noarch="python"`` or ``"generic"`` is for any
+    Whatever holds `placeholder` is listed as holding the prefix. ``noarch="python"`` or ``"generic"`` is for any
     platform.
     """
     files = dict(files or {})
@@ -118,13 +119,13 @@ def make_package(
     }
     if noarch:
         index["noarch"] = noarch
-    rows = [_row(path, files[path], files) for path in sorted(files)]
+    rows = [_row(path, files[path], files, placeholder) for path in sorted(files)]
     info: dict[str, Spec] = {"info/index.json": json.dumps(index, indent=2), "info/about.json": "{}"}
     held = [row for row in rows if "prefix_placeholder" in row]
     info["info/files"] = "".join(f"{row['_path']}\n" for row in rows)
     if held:
         info["info/has_prefix"] = "".join(
-            f'"{row["prefix_placeholder"]}" "{row["file_mode"]}" "{row["_path"]}"\n' for row in held
+            f"{row['prefix_placeholder']} {row['file_mode']} {row['_path']}\n" for row in held
         )
     if not old:
         info["info/paths.json"] = json.dumps({"paths": rows, "paths_version": 1})
@@ -213,7 +214,8 @@ def serve_channel(folder: Path, name: str = "lab") -> Iterator[Channel]:
     channel = Channel(root)
     handler = type("Handler", (_Handler,), {"channel": channel})
     server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *words: handler(*words, directory=str(folder))  # type: ignore[arg-type]
+        ("127.0.0.1", 0),
+        lambda *words: handler(*words, directory=str(folder)),  # type: ignore[arg-type]
     )
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]

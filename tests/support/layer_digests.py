@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from builder.layers import files, tar, venv, wheel
+from builder.content import Digest
+from builder.layers import conda, files, tar, venv, wheel
 from builder.layers.encode import encode
 from builder.layers.recipe import Part
 
@@ -39,6 +40,11 @@ def main(folder: Path) -> None:
         part = Part("wheel", path.name.partition("-")[0], "1", None, path.name, params)
         code = {"compiled": lambda sources: {name: b"\0" + source for name, source in sources}}
         print(path.name, digest(wheel.entries(path, part, code["compiled"])))
+    for path in sorted(folder.glob("*.tar.bz2")):
+        name, version, _ = path.name.split("-")
+        own = Digest.of(path.read_bytes())
+        part = Part("conda", name, version, own, path.name, {**params, "channel": "lab"})
+        print(path.name, digest(conda.entries(path, part)))
     for path in sorted(folder.glob("*.deb")):
         from builder.layers import deb  # needs python-debian
 

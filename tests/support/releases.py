@@ -43,7 +43,10 @@ class Clock:
 def put_release(
     target: Target, version: str, *, clock: Clock | None = None, image: Digest | None = None, **facts: Any
 ) -> Record:
-    """A release of a small image (or of the index `image`, which is there), with a record and an entry in the journal; `facts` go into the record."""
+    """A release of a small image (or of the index `image`, which is there), with a record and an entry in the journal.
+
+    `facts` go into the record.
+    """
     store, ticks = target.store, clock or Clock()
     if image is None:
         child = small_image(store, f"image of {version}")
