@@ -87,8 +87,9 @@ def propose(target: Target, context: Context, wish: Wish, trust: Trust, project:
     Raises StoreError when a release is not there (naming those that are), UsageError for a stage that nobody knows,
     RefusedError when there is nothing to roll back to, VerificationError when something is damaged.
     """
-    journal = read_journal(target.store, target.memory)
+    # the tag first: whatever moved it until then stands in the journal that is read behind it
     before = target.store.resolve(wish.stage)
+    journal = read_journal(target.store, target.memory)
     known = stages_of(journal).get(wish.stage) or History(wish.stage)
     history = settled(known, before)
     version, move = chosen(target, wish, journal, known, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from builder.content import Digest
 from builder.pipeline.targets import Target
@@ -14,6 +14,8 @@ from builder.releases.journal import Entry, Journal
 from builder.releases.stages import Move, settled, stages_of
 
 __all__ = ["Line", "Recount", "recount"]
+
+_LOOKS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,14 @@ class Recount:
 
 def recount(target: Target, stage: str | None = None) -> Recount:
     """Everything, or what is about `stage`; raises StoreError when the store can't be reached."""
+    for _ in range(_LOOKS):
+        found = _recount(target, stage)
+        if len(found.problems) == len(found.journal.problems):
+            break  # else somebody may have moved a stage between the one read and the other
+    return found
+
+
+def _recount(target: Target, stage: str | None) -> Recount:
     journal = read_journal(target.store, target.memory)
     known = {name: found for name, found in stages_of(journal).items() if stage is None or name == stage}
     tags = {name: target.store.resolve(name) for name in known}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from builder.pipeline.claiming import Claims
 from builder.pipeline.promoting import Machine, Moved, carry_out
 from builder.pipeline.recounting import recount
 from builder.pipeline.targets import Target
-from builder.releases.chronicle import Memory
+from builder.releases.chronicle import Memory, read_journal
+from builder.releases.journal import Journal
 from builder.releases.stages import stages_of
 from tests.support.folders import Writes
 from tests.support.proxy import Call, Fault, Faults, Proxy, answer, at, cut, fault_proxy, matching, stalled
@@ -228,6 +230,44 @@ def test_whoever_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
     states = [(move.entry.event.by, move.state) for move in stages_of(yard.journal())["production"].moves[3:]]
     assert states == [("grace", "moved"), ("ada", "abandoned")]
     assert yard.has() == yard.store.resolve("1.1")
+
+
+@pytest.mark.parametrize("when", ["behind the journal", "before it"])
+def test_a_rollback_that_others_do_while_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Tag and journal are two reads: whatever comes between, nobody is sent forward to what was just left."""
+    yard = layout_yard(tmp_path)
+    prepare(yard)
+
+    def read(*arguments: Any) -> Journal:
+        monkeypatch.undo()
+        found = read_journal(*arguments)
+        yard.rollback()
+        return found if when == "behind the journal" else read_journal(*arguments)
+
+    monkeypatch.setattr("builder.pipeline.promoting.read_journal", read)
+    proposal = yard.propose("rollback", "production")
+    assert proposal.record.version == "1.1" and yard.has() == yard.store.resolve("1.1")
+    with suppress(RefusedError):
+        carry_out(yard.target, yard.context, proposal, yard.machine("ada"))
+    assert yard.has() == yard.store.resolve("1.1")
+
+
+def test_a_move_while_somebody_reads_the_history_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard = layout_yard(tmp_path)
+    prepare(yard)
+
+    def read(*arguments: Any) -> Journal:
+        monkeypatch.undo()
+        found = read_journal(*arguments)
+        yard.rollback()
+        return found
+
+    monkeypatch.setattr("builder.pipeline.recounting.read_journal", read)
+    found = recount(yard.target)
+    assert not found.problems
+    assert found.stages["production"] == (yard.has(), "1.1")
 
 
 def test_who_slept_too_long_moves_nothing(ground: Ground) -> None:
