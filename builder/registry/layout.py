@@ -299,8 +299,10 @@ class Layout:
             document = json.loads(marker.read_bytes())
         except FileNotFoundError as error:
             with self._blobs.errors("read"):
-                strangers = self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
-            if strangers or (self.root.exists() and not self.root.is_dir()):
+                names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+            if marker.name in names:  # made since: another writer was the first
+                self._check()
+            elif any(not name.startswith(".") for name in names) or (self.root.exists() and not self.root.is_dir()):
                 raise StoreError(
                     f"{self.root} is not an OCI image layout", hint="name an empty folder, or one that was made as one"
                 ) from error

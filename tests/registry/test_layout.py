@@ -246,6 +246,22 @@ def test_threads_lose_no_tags(store: Layout) -> None:
     assert len(store.tags()) == 40
 
 
+def test_a_folder_that_becomes_a_layout_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer's marker appears between the look at it and the look at its folder."""
+    root = tmp_path / "store"
+    reading = Path.read_bytes
+
+    def meanwhile(path: Path) -> bytes:
+        try:
+            return reading(path)
+        finally:
+            monkeypatch.undo()
+            tagged(Layout(root), "a", "first")
+
+    monkeypatch.setattr(Path, "read_bytes", meanwhile)
+    assert Layout(root).tag_names() == ["first"]
+
+
 def test_a_full_disk(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     tagged(store, "a", "1.0")
 
