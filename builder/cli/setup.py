@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.cache import Cache, cache_root
 from builder.cli.terminal import Terminal
 from builder.content import Platform
 from builder.errors import ProjectError
 from builder.pipeline.context import Context
-from builder.project import Project, find_project, load_project
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["context", "open_project", "optional_project", "platforms"]
 
@@ -23,11 +26,15 @@ def context(terminal: Terminal) -> Context:
 
 def open_project(path: Path) -> Project:
     """The project at `path`, or in the nearest folder above it."""
+    from builder.project import find_project, load_project
+
     return load_project(find_project(path))
 
 
 def optional_project(path: Path) -> Project | None:
     """As `open_project`; None where nobody named a project and none is near."""
+    from builder.project import find_project, load_project
+
     try:
         file = find_project(path)
     except ProjectError:

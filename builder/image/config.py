@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from builder.content import Digest, Platform, canonical_json
 from builder.layers.recipe import Layer
-from builder.project import Project
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = [
     "BASE",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from builder.content import MEDIA_CONFIG, MEDIA_MANIFEST, Descriptor, Digest, Platform, canonical_json
 from builder.errors import LockshipError, ProjectError
 from builder.image.config import NOTHING, PYTHON, Facts, Inherited, annotations_of, image_config
 from builder.layers.recipe import Layer
-from builder.project import Project
 from builder.registry.manifests import MAX_MANIFEST
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["HOLDS", "KIND", "MAX_LAYERS", "ImagePlan", "layer_descriptor", "plan_image"]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from builder.content import Digest
 from builder.errors import LockshipError, RefusedError, StoreError, UsageError, VerificationError
 from builder.pipeline.targets import Target
-from builder.project import Project
 from builder.releases.collected import finished
 from builder.releases.journal import Journal
 from builder.releases.record import Record, is_record_tag, record_tag
@@ -18,6 +17,9 @@ from builder.releases.stages import Move, interrupted, rollback_candidates, sett
 from builder.releases.stages import Stage as History
 from builder.stagekeys import Stage
 from builder.words import listed
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["Action", "Wish", "chosen", "known_versions", "no_release", "stage_config", "stage_of"]
 

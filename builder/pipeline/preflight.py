@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from builder.content import Digest
 from builder.errors import VerificationError
@@ -14,13 +14,15 @@ from builder.pipeline.context import Context
 from builder.pipeline.deploying import obstacle
 from builder.pipeline.targets import Target
 from builder.pipeline.wholeness import require_whole
-from builder.project import Project
 from builder.registry.store import Manifest
 from builder.releases.events import unsigned
 from builder.releases.journal import Journal
 from builder.releases.record import Record
 from builder.releases.stages import stages_of
 from builder.stagekeys import Stage
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["Finding", "Preflight", "Trust", "preflight"]
 

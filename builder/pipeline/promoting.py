@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from builder.content import Digest
 from builder.errors import LockshipError, RefusedError, VerificationError
@@ -22,7 +22,6 @@ from builder.pipeline.differing import brief
 from builder.pipeline.identity import Actor, Clock, actor, now, wall_clock
 from builder.pipeline.preflight import Preflight, Trust, preflight
 from builder.pipeline.targets import Target
-from builder.project import Project
 from builder.registry.store import Manifest
 from builder.releases.chronicle import read_journal
 from builder.releases.events import Event, Kind
@@ -31,6 +30,9 @@ from builder.releases.record import Record, read_record
 from builder.releases.stages import Move, settled, stages_of
 from builder.releases.stages import Stage as History
 from builder.stagekeys import Deploy, Stage
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["Moved", "Proposal", "Wish", "carry_out", "propose"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from builder.errors import ProjectError
 from builder.parallel import Stop
 from builder.pipeline.context import Context
-from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.reference import Repository, parse_repository
 
 if TYPE_CHECKING:
+    from builder.project import Project
     from builder.registry.client import Registry
 
 __all__ = ["open_base", "open_registry", "open_store", "repository_of", "shared_repositories"]

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from builder.content import Digest
 from builder.errors import UsageError
 from builder.parallel import Stop
 from builder.pipeline.context import Context
 from builder.pipeline.stores import open_registry, open_store
-from builder.project import Project
 from builder.registry.layout import Layout
 from builder.registry.reference import Repository, parse_repository
 from builder.registry.store import Store
 from builder.releases.chronicle import Memory
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["Target", "opened_target"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from builder.pipeline.context import Context
 from builder.pipeline.preflight import Trust
-from builder.project import Project
+
+if TYPE_CHECKING:
+    from builder.project import Project
 
 __all__ = ["trust_of"]
 

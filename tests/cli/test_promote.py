@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -58,7 +59,11 @@ class Desk:
         os.close(line)
         screen, answered = b"", False
         with suppress(OSError):  # Linux says EIO when the other side is closed
-            while read := os.read(terminal, 1 << 16):
+            while True:
+                if answer == b"\x03" and answered and not select.select([terminal], [], [], 5)[0]:
+                    os.write(terminal, answer)  # it came just before Python waited for input, which goes on then: again
+                if not (read := os.read(terminal, 1 << 16)):
+                    break
                 screen += read
                 if not answered and b"[y/N]" in screen:
                     answered = True
