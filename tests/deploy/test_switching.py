@@ -335,7 +335,7 @@ def test_killed_before_each_call_and_run_again(stage: Stage, ports: bool) -> Non
     releases = {version: stage.release(version) for version in ("1.0", "1.1")}
     stage.deploy(releases["1.0"], "1.0", keys)
     current, following = "1.0", "1.1"
-    for last in range(0, 200, every(3)):
+    for last in range(0, 200, every(7)):
         dying = dataclasses.replace(stage.engine, api=_Dying(stage.engine.api, last))
         try:
             stage.deploy(releases[following], following, keys, engine=dying, operator=DEAD)
@@ -358,7 +358,7 @@ def test_killed_and_then_another_release_with_a_fault(stage: Stage) -> None:
     first, second, bad = stage.release("1.0"), stage.release("1.1"), stage.release("1.2", DIES_AT_ONCE=1)
     keys = stage.keys(health={"watch": 0.1})
     stage.deploy(first, "1.0", keys)
-    for last in range(0, 200, every(3)):
+    for last in range(0, 200, every(7)):
         dying = dataclasses.replace(stage.engine, api=_Dying(stage.engine.api, last))
         try:
             stage.deploy(second, "1.1", keys, engine=dying, operator=DEAD)
@@ -379,7 +379,7 @@ def test_interrupted_in_each_pause(stage: Stage, fault: Any) -> None:
     """An exception is no kill: the old container runs when it arrives at the caller."""
     first = stage.ships("1.0")
     digest = stage.release("1.1", READY_AT=2)
-    for pause in range(0, 100, every(3)):
+    for pause in range(0, 100, every(7)):
         left = [pause]
 
         def sleep(_: float, left: list[int] = left) -> None:

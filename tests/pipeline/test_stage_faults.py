@@ -177,7 +177,7 @@ def test_cut_for_good_where_something_is_written(ground: Ground, proxy: Proxy) -
 @pytest.mark.parametrize("fault", FOREVER, ids=lambda one: str(one.cut or one.status))
 @pytest.mark.parametrize("how", [break_a_promotion, break_a_rollback])
 def test_cut_for_good_at_any_request(ground: Ground, proxy: Proxy, fault: Fault, how: Callable[..., bool]) -> None:
-    moments = range(0, 40, every(3))
+    moments = range(0, 40, every(5))
     failed = [how(ground, proxy, lasting(number, fault)) for number in moments]
     assert sum(failed) > len(moments) / 4
     assert not failed[-1], "it is over by then"
@@ -188,7 +188,7 @@ def test_cut_for_good_at_any_request(ground: Ground, proxy: Proxy, fault: Fault,
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ONCE, ids=lambda one: str(one.cut or one.status or "slow"))
 def test_what_fails_once_is_done_all_the_same(ground: Ground, proxy: Proxy, fault: Fault) -> None:
-    for number in range(0, 40, every(3)):
+    for number in range(0, 40, every(5)):
         _, new = ground.promote_on()
         proxy.clear()
         proxy.faults = at(number, fault)
