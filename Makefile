@@ -48,7 +48,7 @@ bench: venv ## compare with docker build, side by side
 
 # `.` is in it for the extras; the project itself is not pinned. The last two build the editable install.
 lock-dev: venv ## renew requirements-dev.lock
-	printf '%s\n' '.[conda,data,database,onnx,pip-tools]' hatchling editables | \
+	printf '%s\n' '.[conda,dask,data,database,onnx,pip-tools]' hatchling editables | \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --group dev --no-emit-package lockship --custom-compile-command "make lock-dev" \
 	  --output-file requirements-dev.lock -

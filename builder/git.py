@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,12 +14,18 @@ from builder.errors import ProjectError
 
 __all__ = [
     "Checkout",
+    "changed_files",
     "checkout",
+    "commit_of",
     "default_branch",
     "describe",
+    "ignored_files",
     "is_pushed",
+    "is_shallow",
     "last_commit",
+    "merge_base",
     "source_url",
+    "sources",
     "top_folder",
     "who",
 ]
@@ -116,6 +122,59 @@ def top_folder(folder: Path, environ: Mapping[str, str]) -> Path | None:
     if code and "not a git repository" not in complaint:
         raise _refused(complaint, folder)
     return None if code else Path(output.removesuffix("\n"))
+
+
+def sources(folder: Path, names: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The files called one of `names` below `folder`, relative to it, sorted: tracked ones, and new ones not ignored.
+
+    None when it lies in no repository or there is no git. Raises ProjectError when git refuses to say.
+    """
+    wanted = [f":(glob)**/{name}" for name in names]
+    try:
+        process = _start(folder, environ, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *wanted)
+    except OSError:
+        return None
+    code, output, complaint = _finish(process)
+    if code and "not a git repository" not in complaint:
+        raise _refused(complaint, folder)
+    return None if code else tuple(sorted({path for path in output.split("\0") if path}))
+
+
+def commit_of(folder: Path, name: str, environ: Mapping[str, str]) -> str | None:
+    """The id of the commit that `name` (a branch, a tag, ``HEAD~1``) names, or None when there is none."""
+    return _said(folder, environ, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+
+
+def merge_base(folder: Path, one: str, other: str, environ: Mapping[str, str]) -> str | None:
+    """The commit that two commits, given by their ids, last had in common, or None when there is none."""
+    return _said(folder, environ, "merge-base", one, other)
+
+
+def is_shallow(folder: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the clone lacks older commits."""
+    return _said(folder, environ, "rev-parse", "--is-shallow-repository") == "true"
+
+
+def changed_files(top: Path, commit: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What differs between a commit, given by its id, and the files that are there now, relative to `top`.
+
+    `top` is the checkout's own folder. Deleted files are among them, and new ones that aren't ignored; a submodule,
+    or another repository that lies in this one, is one path. Raises ProjectError when git refuses to say.
+    """
+    plain = ("--name-only", "-z", "--no-renames", "--no-relative", "--no-ext-diff", "--no-color")
+    diff = _start(top, environ, "-c", "diff.autoRefreshIndex=true", "diff", *plain, "--ignore-submodules=none", commit)
+    new = _start(top, environ, "ls-files", "-z", "--others", "--exclude-standard")
+    (code, changed, complaint), (other, fresh, trouble) = _finish(diff), _finish(new)
+    if code or other:
+        raise _refused(complaint if code else trouble, top)
+    return tuple(sorted({path.rstrip("/") for path in (changed + fresh).split("\0") if path}))
+
+
+def ignored_files(top: Path, paths: Sequence[str], environ: Mapping[str, str]) -> frozenset[str]:
+    """Those of `paths`, relative to `top`, that git doesn't track because it is told to ignore them."""
+    process = _start(top, environ, "check-ignore", "-z", "--stdin", stdin=subprocess.PIPE)
+    output, _ = process.communicate("".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"))
+    return frozenset(path for path in output.decode("utf-8", "replace").split("\0") if path)
 
 
 def is_pushed(folder: Path, commit: str, environ: Mapping[str, str]) -> bool:
@@ -220,14 +279,25 @@ def _as_tag(described: str) -> str:
     return version
 
 
-def _start(folder: Path, environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+def _said(folder: Path, environ: Mapping[str, str], *arguments: str) -> str | None:
+    """The one line that git answers with, or None when it fails or there is no git."""
+    try:
+        code, output, _ = _finish(_start(folder, environ, *arguments))
+    except OSError:
+        return None
+    return None if code else output.strip() or None
+
+
+def _start(
+    folder: Path, environ: Mapping[str, str], *arguments: str, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     clean = {key: value for key, value in environ.items() if not key.startswith("GIT_") or _KEPT.fullmatch(key)}
     clean |= {"LC_ALL": "C", "LANGUAGE": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     return subprocess.Popen(
         ["git", *_PLAIN, *arguments],
         cwd=folder,
         env=clean,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -14,6 +14,7 @@ from builder.complaints import explain, unknown_key
 from builder.content import Platform
 from builder.datakeys import Data, DatabaseSection, DataField, DataName
 from builder.errors import LockshipError, ProjectError
+from builder.javakeys import Java
 from builder.modelkeys import Model
 from builder.sections import Absolute, Inside, Section, matching
 from builder.stagekeys import Stage, StageName
@@ -23,6 +24,7 @@ __all__ = [
     "DatabaseSection",
     "FileMapping",
     "Image",
+    "Java",
     "Model",
     "Project",
     "Python",
@@ -93,6 +95,10 @@ RepositoryName = Annotated[
 ]
 HostName = Annotated[
     str, matching(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", "a host is written like registry.lab:5000")
+]
+OtherProject = Annotated[
+    str,
+    matching(r"(?![/~])[^\\\0]+", 'another project is named by the path to its folder from here, like "../features"'),
 ]
 ModelName = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a model's name becomes a file's: letters, digits, . _ -")
@@ -228,6 +234,7 @@ class Retention(Section):
 class Project(Section):
     """A project: a folder with a `lockship.toml`.
 
+    `depends_on` are folders of projects that come first where several are built; the image doesn't depend on it.
     `source` is the web address of the code's repository; written down, not taken from git, because a clone's remote
     differs between machines and the image must not. `root` is the folder, `file` the project file; all other paths
     are as written, relative to `root`.
@@ -236,10 +243,12 @@ class Project(Section):
     name: Annotated[str, AfterValidator(_check_name)]
     version: Annotated[str, AfterValidator(_check_version)] | GitVersion
     source: WebAddress | None = None
+    depends_on: tuple[OtherProject, ...] = Field(default=(), alias="depends-on")
     python: Python = Python()
     image: Image = Image()
     model: Model | None = None
     models: dict[ModelName, Model] = Field(default_factory=dict)
+    java: Java | None = None
     store: StoreSection = StoreSection()
     data: dict[DataName, DataField] = Field(default_factory=dict)
     database: DatabaseSection | None = None
@@ -380,4 +389,6 @@ def project_inputs(project: Project) -> Mapping[str, Any]:
     inputs["[image] platforms"] = sorted(str(platform) for platform in project.image.platforms)
     if project.image.runtime != "python":  # locks from before there was a choice still fit
         inputs["[image] runtime"] = project.image.runtime
+    if project.java is not None:
+        inputs |= {f"[java] {key}": value for key, value in project.java.model_dump(mode="json").items()}
     return inputs

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from builder.cache import Cache
 from tests.support.apt_repository import Key
 from tests.support.registry import RegistryServer, serve_registry
+from tests.support.repositories import Yard
 from tests.support.require import need
 from tests.support.world import World, world
 
@@ -161,3 +162,21 @@ def here(tmp_path: Path, archive_key: Key) -> Iterator[World]:
     """A small world of the test's own."""
     with world(tmp_path, archive_key) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def locked_yard(tmp_path_factory: pytest.TempPathFactory, archive_key: Key) -> Iterator[Yard]:
+    """A repository of several locked projects; tests copy it."""
+    folder = tmp_path_factory.mktemp("yard")
+    with world(folder, archive_key) as made, pytest.MonkeyPatch.context() as patch:
+        (folder / "gitconfig").write_text(_GIT_CONFIG)
+        patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+        found = Yard(folder / "repo", made, made.cache.root)
+        found.fill()
+        yield found
+
+
+@pytest.fixture
+def yard(tmp_path: Path, locked_yard: Yard) -> Yard:
+    """A repository of several locked projects, of the test's own."""
+    return locked_yard.copy(tmp_path)

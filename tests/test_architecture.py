@@ -22,7 +22,7 @@ ORDER = (
     ("errors",),
     ("content", "progress", "files", "templating", "complaints", "network", "parallel", "words"),
     ("http", "sections"),
-    ("modelkeys", "datakeys"),
+    ("modelkeys", "datakeys", "javakeys"),
     ("stagekeys",),
     ("cache", "project", "git"),
     STAGES,
@@ -159,6 +159,9 @@ HEAVY = {
     "deflate",
     "cryptography",
     "cyclonedx",
+    "dask",
+    "distributed",
+    "tornado",
 }
 
 

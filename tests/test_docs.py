@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from builder import datakeys, errors, modelkeys, project, stagekeys
+from builder import datakeys, errors, javakeys, modelkeys, project, stagekeys
 from builder.templating import toml
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def test_every_error_has_its_exit_code_in_the_table() -> None:
 
 _TABLES = (
     "root", "file", "python", "image", "model", "models", "store", "data", "database", "signing", "stages",
-    "retention",
+    "retention", "java",
 )  # fmt: skip
 """Fields that are tables of their own, or no keys at all."""
 
@@ -58,6 +58,7 @@ SECTIONS = {
     "`[[image.sources]]`": project.Source,
     "`[model]`, `[models.NAME]`": project.Model,
     "`[model.inputs]`": modelkeys.Column,
+    "`[java]`": javakeys.Java,
     "`[store]`": project.StoreSection,
     "`[signing]`": project.Signing,
     "`[data]`": datakeys.Data,
@@ -102,7 +103,7 @@ def test_the_project_file_on_the_page_is_valid(tmp_path: Path) -> None:
 def test_commands_on_the_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     app = "".join((ROOT / "builder/cli" / name).read_text() for name in ("app.py", "releases.py"))
-    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export", "import", "keys"}
+    commands = set(re.findall(r"(?m)^def (\w+)\(", app)) | {"init", "export", "import", "keys", "packages"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"`make ([a-z-]+)", text) + re.findall(r"(?m)^\$ make ([a-z-]+)", text):

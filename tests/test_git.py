@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ProjectError
-from builder.git import Checkout, checkout, default_branch, describe, last_commit, source_url, top_folder
+from builder.git import (
+    Checkout,
+    changed_files,
+    checkout,
+    commit_of,
+    default_branch,
+    describe,
+    ignored_files,
+    is_shallow,
+    last_commit,
+    merge_base,
+    source_url,
+    sources,
+    top_folder,
+)
 from tests.support.require import need
 
 
@@ -227,3 +241,36 @@ def test_the_commit_that_a_file_comes_from(repository: Path, environ: dict[str, 
     assert last_commit(repository, None, environ) is None
     assert last_commit(repository, "model[1].skops", environ) == second
     assert last_commit(repository.parent, "repo", environ) is None
+
+
+def test_sources_are_tracked_or_new_and_not_ignored(repository: Path, environ: dict[str, str]) -> None:
+    for name in ("a/x.toml", "b/x.toml", "out/x.toml", "a/y.toml"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("")
+    (repository / ".gitignore").write_text("out/\n")
+    git(repository, environ, "add", "a")
+    assert sources(repository, ("x.toml",), environ) == ("a/x.toml", "b/x.toml")
+    assert sources(repository / "b", ("x.toml",), environ) == ("x.toml",)
+    assert ignored_files(repository, ["a/x.toml", "b/x.toml", "out/x.toml"], environ) == {"out/x.toml"}
+
+
+def test_sources_of_no_repository(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert sources(tmp_path, ("x.toml",), environ) is None
+    assert sources(tmp_path, ("x.toml",), environ | {"PATH": str(tmp_path)}) is None
+
+
+def test_what_changed_since_a_commit(repository: Path, environ: dict[str, str]) -> None:
+    first = commit_of(repository, "HEAD", environ)
+    assert first is not None
+    (repository / "kept.txt").write_text("1")
+    git(repository, environ, "add", ".")
+    second = commit(repository, environ)
+    (repository / "code.py").unlink()
+    (repository / "new.txt").write_text("")
+    assert changed_files(repository, first, environ) == ("code.py", "kept.txt", "new.txt")
+    assert changed_files(repository, second, environ) == ("code.py", "new.txt")
+    assert merge_base(repository, first, second, environ) == first
+    assert commit_of(repository, "nowhere", environ) is None
+    assert not is_shallow(repository, environ)
+    with pytest.raises(ProjectError, match="cannot read this repository"):
+        changed_files(repository, "0" * 40, environ)

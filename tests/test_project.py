@@ -143,7 +143,10 @@ def test_an_unknown_key_names_the_nearest_and_its_line(
 def test_an_unknown_key_like_nothing_lists_what_there_is(tmp_path: Path, key: str) -> None:
     error = refused(tmp_path, BASE + f'{key} = "/x"\n')
     assert error.message == f"unknown key {key!r}"
-    known = "data, database, image, model, models, name, python, retention, signing, source, stages, store, version"
+    known = (
+        "data, database, depends-on, image, java, model, models, name, python, retention, signing, source, stages, "
+        "store, version"
+    )
     assert error.hint == f"known here: {known}"
     assert error.line == 3
 

@@ -20,13 +20,19 @@ from builder.cli.exports import export
 from builder.cli.keys import keys
 from builder.cli.options import (
     HERE,
+    AffectedOption,
+    AllOption,
     JsonOption,
     PlatformOption,
     ProjectOption,
     QuietOption,
     ReferenceArgument,
+    RootArgument,
+    SchedulerOption,
+    SinceOption,
     opened,
 )
+from builder.cli.packages import packages
 from builder.cli.releases import releases
 from builder.errors import LockshipError
 
@@ -49,6 +55,7 @@ app.add_typer(releases)
 app.add_typer(export, name="export")
 app.add_typer(imports, name="import")
 app.add_typer(keys, name="keys")
+app.add_typer(packages, name="packages")
 
 # What the parser raises for a wrong command line; typer keeps the class to itself.
 _CommandLineError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -212,37 +219,57 @@ def plan(
 
 @app.command()
 def build(
+    root: RootArgument = None,
+    everything: AllOption = False,
+    affected: AffectedOption = False,
+    since: SinceOption = None,
     project: ProjectOption = HERE,
     platform: PlatformOption = None,
     push: Annotated[bool, typer.Option("--push", help="Build straight into the registry, as `push` does.")] = False,
+    scheduler: SchedulerOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build the image into the store. Prints the digest."""
+    if everything or affected or root is not None or since is not None:
+        from builder.cli import many
+
+        choice = many.Choice(project, everything, affected, root, since, scheduler=scheduler)
+        raise typer.Exit((many.push if push else many.build)(opened(json, quiet), choice, platform or []))
     if push:
         from builder.cli import push as pushing
 
-        return pushing.run(opened(json, quiet), project, platform or [], None)
+        return pushing.run(opened(json, quiet), project, platform or [], None, scheduler=scheduler)
     from builder.cli import build as command
 
-    return command.run(opened(json, quiet), project, platform or [])
+    return command.run(opened(json, quiet), project, platform or [], scheduler=scheduler)
 
 
 @app.command()
 def push(
+    root: RootArgument = None,
+    everything: AllOption = False,
+    affected: AffectedOption = False,
+    since: SinceOption = None,
     project: ProjectOption = HERE,
     platform: PlatformOption = None,
     repository: Annotated[
         str | None,
         typer.Option("--repository", metavar="HOST/NAME", help="Push here. [default: [store] repository]"),
     ] = None,
+    scheduler: SchedulerOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Push the image to the registry, building what it lacks. Prints the digest."""
+    if everything or affected or root is not None or since is not None:
+        from builder.cli import many
+
+        choice = many.Choice(project, everything, affected, root, since, repository, scheduler)
+        raise typer.Exit(many.push(opened(json, quiet), choice, platform or []))
     from builder.cli import push as command
 
-    command.run(opened(json, quiet), project, platform or [], repository)
+    command.run(opened(json, quiet), project, platform or [], repository, scheduler=scheduler)
 
 
 @app.command()

@@ -7,14 +7,20 @@ from pathlib import Path
 
 from builder.cli.setup import context, open_project, platforms
 from builder.cli.terminal import Terminal
+from builder.errors import UsageError
 from builder.pipeline.building import Built, build
 from builder.words import human_size, plural
 
 __all__ = ["announce", "run"]
 
 
-def run(terminal: Terminal, path: Path, names: Sequence[str]) -> None:
+def run(terminal: Terminal, path: Path, names: Sequence[str], *, scheduler: str | None = None) -> None:
     """Build; the index's digest on stdout."""
+    if scheduler is not None:
+        raise UsageError(
+            "--scheduler: a cluster's workers can't write into a layout, which is a folder of this machine",
+            hint="build into a registry: `lockship build --push --scheduler …`, or `lockship push --scheduler …`",
+        )
     project = open_project(path)
     built = build(project, context(terminal), platforms(names))
     announce(terminal, built)

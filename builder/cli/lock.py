@@ -43,6 +43,7 @@ def _summary(lock: Lock) -> dict[str, dict[str, int]]:
             "debs": len(locked.debs),
             "wheels": len(locked.wheels),
             **({"conda": len(locked.conda)} if locked.conda else {}),
+            **({"jars": len(locked.jars)} if locked.jars else {}),
             "layers": len(locked.layers),
             "size": sum(layer.size for layer in locked.layers),
         }
@@ -66,6 +67,8 @@ def _text(changes: Sequence[Change], lock: Lock, written: bool) -> str:
         counts = [plural(facts[f"{kind}s"], kind) for kind in ("deb", "wheel", "layer")]
         if "conda" in facts:
             counts.insert(1, plural(facts["conda"], "conda package"))
+        if "jars" in facts:
+            counts.insert(-1, plural(facts["jars"], "jar"))
         lines.append(f"{platform}: {', '.join(counts)}, {human_size(facts['size'])}")
     return "\n".join(lines)
 

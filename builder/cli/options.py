@@ -10,7 +10,20 @@ import typer
 if TYPE_CHECKING:
     from builder.cli.terminal import Terminal
 
-__all__ = ["HERE", "JsonOption", "PlatformOption", "ProjectOption", "QuietOption", "ReferenceArgument", "opened"]
+__all__ = [
+    "HERE",
+    "AffectedOption",
+    "AllOption",
+    "JsonOption",
+    "PlatformOption",
+    "ProjectOption",
+    "QuietOption",
+    "ReferenceArgument",
+    "RootArgument",
+    "SchedulerOption",
+    "SinceOption",
+    "opened",
+]
 
 ProjectOption = Annotated[
     Path, typer.Option("--project", "-C", metavar="PATH", help="The project's folder or its lockship.toml.")
@@ -28,6 +41,23 @@ ReferenceArgument = Annotated[
         help="registry.example.com/ml/churn:1.4.0, or inside a project a version alone.",
         show_default=False,
     ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="ADDRESS", help="Let this Dask cluster make and send layers, such as tcp://HOST:8786."
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every project in ROOT and below, in order.")]
+AffectedOption = Annotated[
+    bool, typer.Option("--affected", help="Of all of them, those that a change touches, and those that need them.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="REF", help="What changed since then. [default: where origin's branch was left]"),
+]
+RootArgument = Annotated[
+    Path | None, typer.Argument(metavar="[ROOT]", help="With --all: the folder of the projects.", show_default=False)
 ]
 HERE = Path()
 

@@ -13,10 +13,18 @@ from builder.words import human_size, plural
 __all__ = ["run"]
 
 
-def run(terminal: Terminal, path: Path, names: Sequence[str], repository: str | None, *, schema: str = "push") -> None:
+def run(
+    terminal: Terminal,
+    path: Path,
+    names: Sequence[str],
+    repository: str | None,
+    *,
+    schema: str = "push",
+    scheduler: str | None = None,
+) -> None:
     """Push; the index's digest on stdout."""
     project = open_project(path)
-    pushed = push(project, context(terminal), platforms(names), repository=repository)
+    pushed = push(project, context(terminal), platforms(names), repository=repository, scheduler=scheduler)
     for warning in pushed.prepared.warnings:
         terminal.warn(warning)
     terminal.note(_summary(pushed))

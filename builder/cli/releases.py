@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.options import HERE, JsonOption, PlatformOption, ProjectOption, QuietOption, opened
+from builder.cli.options import (
+    HERE,
+    AffectedOption,
+    AllOption,
+    JsonOption,
+    PlatformOption,
+    ProjectOption,
+    QuietOption,
+    RootArgument,
+    SinceOption,
+    opened,
+)
 
 __all__ = ["releases"]
 
@@ -40,6 +51,10 @@ releases = typer.Typer()
 
 @releases.command()
 def release(
+    root: RootArgument = None,
+    everything: AllOption = False,
+    affected: AffectedOption = False,
+    since: SinceOption = None,
     project: ProjectOption = HERE,
     repository: RepositoryOption = None,
     key: PrivateKeyOption = None,
@@ -51,6 +66,11 @@ def release(
     quiet: QuietOption = False,
 ) -> None:
     """Check, convert, build, push, attest and record this version as a release. Prints the digest."""
+    if everything or affected or root is not None or since is not None:
+        from builder.cli import many
+
+        choice = many.Choice(project, everything, affected, root, since, repository)
+        raise typer.Exit(many.release(opened(json, quiet), choice, key, allow or []))
     from builder.cli import release as command
 
     command.run(opened(json, quiet), project, repository, key, allow or [])

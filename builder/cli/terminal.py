@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from builder.progress import Task
 
-__all__ = ["Terminal", "relative"]
+__all__ = ["Terminal", "failure", "relative"]
 
 
 # Somebody else's words are in messages, such as a registry's: they write, and do nothing else to a terminal.
@@ -78,15 +78,12 @@ class Terminal:
 
     def fail(self, error: LockshipError) -> int:
         """Report `error`; its exit code."""
-        document = {
-            "kind": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "file": error.file,
-            "line": error.line,
-        }
-        self._failure(error.exit_code, document, f"error: {_located(error)}", error.hint)
+        self._failure(error.exit_code, failure(error), f"error: {_located(error)}", error.hint)
         return error.exit_code
+
+    def failed(self, name: str, error: LockshipError) -> None:
+        """Report that one of several things failed; the command goes on, and says so in its result."""
+        self._say(f"error: {name}: {_located(error)}" + (f"\n  {error.hint}" if error.hint else ""), style="red")
 
     def usage(self, message: str) -> int:
         """Report a wrong command line."""
@@ -164,6 +161,17 @@ class Terminal:
                 if not self._open:
                     bars.stop()
                     self._bars = None
+
+
+def failure(error: LockshipError) -> dict[str, Any]:
+    """What ``--json`` says of an error."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "file": error.file,
+        "line": error.line,
+    }
 
 
 def _progress_bars() -> RichProgress:

@@ -5,6 +5,7 @@ OCI image specification v1.1, "Image Configuration" and "Annotations".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -88,6 +89,7 @@ class Inherited:
 
 
 NOTHING: Final = Inherited()
+_JAVA: Final = re.compile(r"openjdk-(\d+)-jre-headless")
 _ROOT: Final = ("", "0", "root")
 
 
@@ -115,8 +117,18 @@ def labels(project: Project, facts: Facts, python: str, base: Inherited = NOTHIN
     return {**base.labels, **annotations_of(facts), **project.image.labels, **ours, PYTHON: python}
 
 
-def environment(project: Project, base: Inherited = NOTHING) -> dict[str, str]:
-    """The base's variables, ours over them, the project's over all; PATH begins with the virtual environment's."""
+def java_home(platform: Platform, layers: Sequence[Layer]) -> str:
+    """Where Debian's Java is, if a layer has it: what would link ``/usr/bin/java`` to it is a script, and none runs."""
+    held = (name for layer in layers if layer.kind == "deb" for name, _ in layer.holds)
+    found = sorted((int(match[1]) for name in held if (match := _JAVA.fullmatch(name))), reverse=True)
+    return f"/usr/lib/jvm/java-{found[0]}-openjdk-{platform.architecture}" if found else ""
+
+
+def environment(project: Project, base: Inherited = NOTHING, *, java: str = "") -> dict[str, str]:
+    """The base's variables, ours over them, the project's over all; PATH begins with the virtual environment's.
+
+    For a project with jars, `java` is the folder of the image's Java; its programs are last on the PATH.
+    """
     below = dict(one.split("=", 1) for one in base.env)
     ours = dict(ENVIRONMENT)
     if project.python.conda:
@@ -124,6 +136,8 @@ def environment(project: Project, base: Inherited = NOTHING) -> dict[str, str]:
     if path := below.get("PATH"):
         first = ENVIRONMENT["PATH"].partition(":")[0]
         ours["PATH"] = ":".join([first, *(folder for folder in path.split(":") if folder != first)])
+    if project.java is not None and java:
+        ours |= {"PATH": f"{ours['PATH']}:{java}/bin", "JAVA_HOME": java}
     return below | ours | dict(sorted(project.image.env.items()))
 
 
@@ -153,8 +167,9 @@ def image_config(
     `python` is the full version of the interpreter in the image; `base` is what it inherits.
     """
     image = project.image
+    variables = environment(project, base, java=java_home(platform, layers))
     config: dict[str, object] = {
-        "Env": [f"{key}={value}" for key, value in environment(project, base).items()],
+        "Env": [f"{key}={value}" for key, value in variables.items()],
         "Cmd": list(image.command),
         "WorkingDir": image.workdir,
         "User": user(project, base),

@@ -48,13 +48,14 @@ class FileChange:
 class Changes:
     """What changes in the image for one platform.
 
-    `wheels` and `debs` are packages; `files` those of the code; `layers` what has no finer name: the base's skeleton,
-    the virtual environment, layers of other tools.
+    `wheels`, `jars` and `debs` are packages; `files` those of the code; `layers` what has no finer name: the base's
+    skeleton, the virtual environment, layers of other tools.
     """
 
     base: tuple[Change, ...] = ()
     debs: tuple[Change, ...] = ()
     wheels: tuple[Change, ...] = ()
+    jars: tuple[Change, ...] = ()
     models: tuple[FileChange, ...] = ()
     files: tuple[FileChange, ...] = ()
     config: tuple[Change, ...] = ()
@@ -169,12 +170,13 @@ class _Listing:
 
 def _changes(old: Image, new: Image, listing: _Listing) -> Changes:
     files, unread = _files(_kind(old, "code"), _kind(new, "code"), listing)
-    named = ("wheel", "conda", "deb", "model", "code")
+    named = ("wheel", "conda", "jar", "deb", "model", "code")
     others = [tuple(part for part in image.parts if part.kind not in named or not part.holds) for image in (old, new)]
     return Changes(
         base=_facts(old.annotations, new.annotations, _BASE),
         debs=_packages(_kind(old, "deb"), _kind(new, "deb")),
         wheels=_packages(*((*_kind(image, "conda"), *_kind(image, "wheel")) for image in (old, new))),
+        jars=_packages(_kind(old, "jar"), _kind(new, "jar")),
         models=_models(_kind(old, "model"), _kind(new, "model")),
         files=files,
         config=_config(old.config.get("config") or {}, new.config.get("config") or {}),

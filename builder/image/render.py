@@ -14,6 +14,7 @@ _TITLES: Final = {
     "base": "base",
     "debs": "system packages",
     "wheels": "packages",
+    "jars": "jars",
     "models": "models",
     "files": "files",
     "config": "configuration",

@@ -32,8 +32,9 @@ def entries(path: Path, part: Part, compiled: Compiled | None) -> list[tar.Entry
     """The entries of the package at `path`, not arranged.
 
     `part` says which package it must be; its params may hold ``python`` (``3.11``), for modules in directories without
-    a version. `compiled` makes byte code: it is called once, with every module below ``usr/lib/python3*`` sorted by
-    path, and may leave some out.
+    a version, and ``links``: further links (path to target) that the package's scripts would make, where it has
+    nothing there itself. `compiled` makes byte code: it is called once, with every module below ``usr/lib/python3*``
+    sorted by path, and may leave some out.
 
     Raises ArtifactError naming the package when it is malformed, hostile, or another one.
     """
@@ -43,6 +44,7 @@ def entries(path: Path, part: Part, compiled: Compiled | None) -> list[tar.Entry
     found = tree_of(path, what)
     if part.name == "ca-certificates":
         found += _bundle(found)
+    found += _links(found, part)
     found += _status(part.name, control)
     if compiled is not None:
         found += _byte_code(found, compiled, part, what)
@@ -67,6 +69,11 @@ def _status(name: str, control: Mapping[str, bytes]) -> Iterable[tar.Entry]:
         if path and wanted(here := usrmerge.moved(path)):
             lines.append(f"{digest}  {here}\n".encode("utf-8", "surrogateescape"))
     yield tar.file(f"{folder}/{name}.md5sums", b"".join(lines))
+
+
+def _links(found: Iterable[tar.Entry], part: Part) -> list[tar.Entry]:
+    there = {one.path for one in found}
+    return [tar.symlink(path, to) for path, to in sorted(part.params.get("links", {}).items()) if path not in there]
 
 
 def _bundle(found: Iterable[tar.Entry]) -> Iterable[tar.Entry]:

@@ -21,7 +21,7 @@ from builder.layers.tar import Entry, Kind
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-__all__ = ["Collected", "collect", "looks_like_a_secret", "model_entries"]
+__all__ = ["Collected", "collect", "excluded", "looks_like_a_secret", "model_entries"]
 
 # Never in an image, wherever they lie: histories, caches, this tool's own folder.
 _FOLDERS: Final = frozenset(
@@ -218,6 +218,18 @@ def looks_like_a_secret(key: str, value: str) -> str | None:
         if pattern.search(value.encode()):
             return what
     return "a password" if len(value) >= 8 and _SECRET_KEYS.search(key) and "/" not in value else None
+
+
+def excluded(root: Path) -> Callable[[Path], bool]:
+    """Whether `collect` leaves a file below `root`, there or not, out of the folders that it is in."""
+    ignored = _Ignore(root)
+
+    def is_out(path: Path) -> bool:
+        above = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
+        names = any(folder.name in _FOLDERS for folder in above) or _SECRET_NAMES.fullmatch(path.name) is not None
+        return names or ignored(path, is_folder=False) or any(ignored(one, is_folder=True) for one in above)
+
+    return is_out
 
 
 class _Ignore:

@@ -9,7 +9,7 @@ from typing import Any
 from builder.cache import Cache
 from builder.content import Digest
 from builder.errors import ArtifactError
-from builder.layers import conda, deb, system, tar, venv, wheel
+from builder.layers import conda, deb, jar, system, tar, venv, wheel
 from builder.layers.bytecode import Interpreter
 from builder.layers.encode import encode
 from builder.layers.gzip import content_of
@@ -39,7 +39,7 @@ def make(recipe: Recipe, root: Path, interpreter: Interpreter | None) -> Layer:
     entries = tar.arrange(_merged([entries_of(part, cache, interpreter) for part in recipe.parts], recipe))
     with cache.writer() as writer:
         try:
-            encoded = encode(entries, writer)
+            encoded = encode(entries, writer, compress=recipe.parts[0].kind != "jar")
         except ArtifactError as error:
             raise ArtifactError(f"{_names(recipe)}: {error.message}", hint=error.hint) from error
         digest = writer.commit()
@@ -65,6 +65,8 @@ def entries_of(part: Part, cache: Cache, interpreter: Interpreter | None) -> lis
         return deb.entries(path, part, compiled)
     if part.kind == "conda":
         return conda.entries(path, part)
+    if part.kind == "jar":
+        return jar.entries(path, part)
     return wheel.entries(path, part, compiled)
 
 

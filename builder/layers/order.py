@@ -9,7 +9,7 @@ only on top of the very same ones: where a layer changes, it fetches and unpacks
 stands above the many small packages, which move often, should be small.
 
 The base's budget doesn't depend on how many wheels there are: two projects on one base share its layers,
-whatever else they install.
+whatever else they install. Nor does that of the wheels depend on how many jars there are, only on whether any are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from typing import Final
 
 from builder.layers.recipe import Layer, Part, Recipe
 
-__all__ = ["BASE_LAYERS", "CONDA_LAYERS", "MAX_LAYERS", "PIP_LAYERS", "WHEEL_LAYERS", "bundle", "largest_first"]
+__all__ = [
+    "BASE_LAYERS",
+    "CONDA_LAYERS",
+    "JAR_LAYERS",
+    "MAX_LAYERS",
+    "PIP_LAYERS",
+    "WHEEL_LAYERS",
+    "bundle",
+    "largest_first",
+]
 
 MAX_LAYERS: Final = 100  # overlay file systems stop at about 127; some room for whoever builds on top
 BASE_LAYERS: Final = 32
@@ -28,6 +37,7 @@ _OTHERS: Final = 8  # system, venv, models, code
 WHEEL_LAYERS: Final = MAX_LAYERS - BASE_LAYERS - _OTHERS
 PIP_LAYERS: Final = 16  # wheels upon a conda environment, which has what is left
 CONDA_LAYERS: Final = WHEEL_LAYERS - PIP_LAYERS
+JAR_LAYERS: Final = 24  # taken from the wheels, or from the conda packages
 _BUNDLES: Final = 8
 
 

@@ -22,8 +22,9 @@ __all__ = ["Layer", "Part", "Recipe"]
 class Part:
     """One piece of a layer.
 
-    `kind` is ``deb``, ``wheel``, ``conda``, ``system`` or ``venv``; `artifact` the bytes it is made from; `params` what
-    else its bytes depend on (JSON values only); `file` the artifact's file name, for messages and for wheels' names.
+    `kind` is ``deb``, ``wheel``, ``conda``, ``jar``, ``system`` or ``venv``; `artifact` the bytes it is made from;
+    `params` what else its bytes depend on (JSON values only); `file` the artifact's file name, for
+    messages and for wheels' names.
     """
 
     kind: str
@@ -69,8 +70,8 @@ class Recipe:
 class Layer:
     """A layer as images name it: the blob, and the digest of its tar.
 
-    `kind` is one of ``deb``, ``system``, ``venv``, ``wheel``, ``conda``, ``model``, ``code``; `holds` what is in it,
-    as (name, version) pairs, for people and comparisons.
+    `kind` is one of ``deb``, ``system``, ``venv``, ``wheel``, ``conda``, ``jar``, ``model``, ``code``; `holds` what is
+    in it, as (name, version) pairs, for people and comparisons.
     """
 
     kind: str

@@ -18,10 +18,10 @@ from builder.lock.pins import Artifact
 from builder.progress import Progress, Task
 from builder.project import Image
 
-__all__ = ["fetch_debs"]
+__all__ = ["fetch_debs", "locate_debs"]
 
-# In every base, and no loss there: nothing that Python needs goes through these names
-_QUIET: Final = frozenset({"mawk", "tar"})
+# In every base, and no loss there: nothing that Python needs goes through these names. Or the layer has the link
+_QUIET: Final = frozenset({"mawk", "tar", "debianutils"})
 _ALTERNATIVE: Final = re.compile(r"update-alternatives(?:\s|\\\n)+(?:--quiet\s+)?--install(?:\s|\\\n)+(\S+)")
 
 
@@ -54,13 +54,7 @@ def fetch_debs(
         if locations:
             hunt.round({digest: locations[digest] for digest in missing if digest in locations})
         if hunt.missing:
-            list_file, parts = apt.host_sources
-            suite = image.base.partition(":")[2]
-            chosen = sources.choose(
-                suite, image.sources, root=root, list_file=list_file, parts=parts, progress=progress
-            )
-            apt.use(chosen)
-            apt.update()
+            chosen = _updated(apt, image, root, progress)
             hunt.round(_indexed(apt, hunt.missing.values()))
             archives = [uri for one in chosen for uri in one.uris]
             for candidates in _elsewhere(apt, hunt.missing.values(), archives, _snapshots(image.snapshot, root)):
@@ -68,6 +62,34 @@ def fetch_debs(
         hunt.finish(image.snapshot)
     for one in missing.values():
         _warn_alternatives(one, cache, progress)
+
+
+def locate_debs(
+    artifacts: Sequence[Artifact],
+    image: Image,
+    platform: Platform,
+    *,
+    root: Path,
+    environ: Mapping[str, str],
+    progress: Progress,
+) -> dict[Digest, str]:
+    """Where the repositories have `artifacts` now: `locations` for `fetch_debs`, on whatever machine.
+
+    What they no longer have is left out. Raises as `fetch_debs` does, when nobody can be reached.
+    """
+    with Apt(platform, environ) as apt:
+        _updated(apt, image, root, progress)
+        return _indexed(apt, artifacts)
+
+
+def _updated(apt: Apt, image: Image, root: Path, progress: Progress) -> tuple[sources.Repository, ...]:
+    """The repositories that serve the base, their indexes read."""
+    list_file, parts = apt.host_sources
+    suite = image.base.partition(":")[2]
+    chosen = sources.choose(suite, image.sources, root=root, list_file=list_file, parts=parts, progress=progress)
+    apt.use(chosen)
+    apt.update()
+    return chosen
 
 
 class _Hunt:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from builder.content import MEDIA_LAYER_GZIP, Digest, Platform
+from builder.content import MEDIA_LAYER_GZIP, MEDIA_LAYER_TAR, Digest, Platform
 from builder.errors import LockError, LockshipError, StaleLockError
 from builder.files import write_file
 from builder.lock import images
@@ -45,17 +45,23 @@ _RELOCK = "run `lockship lock` to write it anew"
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _CONDA_NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+_JAR_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*){1,2}")
+_JAR_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_FOLDER: Final = re.compile(r"(/(?!\.\.?(/|$))[^/\\\x00-\x1f\x7f]+)+")
 _FILE: Final = re.compile(r"[A-Za-z0-9_][^/\\\x00-\x1f\x7f]*")
 _SUBDIR: Final = re.compile(r"noarch|linux-64|linux-aarch64")
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _PYTHON: Final = re.compile(r"3\.\d+(\.\d+)?[a-z0-9.+~-]*")
-_KIND: Final = re.compile("deb|wheel|conda")
+_KIND: Final = re.compile("deb|wheel|conda|jar")
 _KEY: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class LockedLayer:
-    """A layer that the locked artifacts become; `key` names what went in, `holds` the packages."""
+    """A layer that the locked artifacts become; `key` names what went in, `holds` the packages.
+
+    Its media type follows from its kind: a jar is compressed already, and its layer is a plain tar.
+    """
 
     kind: str
     key: str
@@ -63,7 +69,11 @@ class LockedLayer:
     size: int
     diff_id: Digest
     holds: tuple[str, ...]
-    media_type: str = MEDIA_LAYER_GZIP
+
+    @property
+    def media_type(self) -> str:
+        """The blob's media type."""
+        return MEDIA_LAYER_TAR if self.kind == "jar" else MEDIA_LAYER_GZIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,12 @@ class LockedPlatform:
     layers: tuple[LockedLayer, ...]
     base: BaseImage | None = None
     conda: tuple[Artifact, ...] = ()
+    jars: tuple[Artifact, ...] = ()
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All packages, of every kind."""
+        return (*self.debs, *self.conda, *self.wheels, *self.jars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,8 @@ class Lock:
             if locked.conda:
                 yield from _artifacts("conda", locked.conda)
             yield from _artifacts("wheels", locked.wheels)
+            if locked.jars:
+                yield from _artifacts("jars", locked.jars)
             yield "layers = ["
             for layer in locked.layers:
                 facts = {
@@ -240,6 +258,7 @@ def _lock(document: Mapping[str, Any]) -> Lock:
                 ),
                 base=images.parse(part["base"]) if "base" in part else None,
                 conda=tuple(_artifact("conda", one) for one in part.get("conda", ())),
+                jars=tuple(_artifact("jar", one) for one in part.get("jars", ())),
             )
             for name, part in document["platform"].items()
         ),
@@ -250,18 +269,19 @@ def _artifact(kind: str, part: Mapping[str, Any]) -> Artifact:
     return Artifact(
         kind=kind,
         name=text(part["name"], _name_of(kind)),
-        version=text(part["version"]),
+        version=text(part["version"], _JAR_VERSION) if kind == "jar" else text(part["version"]),
         file=text(part["file"], _FILE),
         digest=Digest.from_hex(text(part["sha256"])),
         size=number(part["size"]),
         built_from=text(part.get("built_from", "")),
         channel=text(part["channel"], _CHANNEL) if kind == "conda" else "",
         subdir=text(part["subdir"], _SUBDIR) if kind == "conda" else "",
+        folder=text(part["folder"], _FOLDER) if kind == "jar" else "",
     )
 
 
 def _name_of(kind: str) -> re.Pattern[str]:
-    return _CONDA_NAME if kind == "conda" else _NAME
+    return {"conda": _CONDA_NAME, "jar": _JAR_NAME}.get(kind, _NAME)
 
 
 def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
@@ -274,7 +294,7 @@ def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:
             "sha256": one.digest.hex,
             "size": one.size,
         }
-        for key in ("built_from", "channel", "subdir"):
+        for key in ("built_from", "channel", "subdir", "folder"):
             if value := getattr(one, key):
                 facts[key] = value
         yield f"  {inline(facts)},"
@@ -310,4 +330,4 @@ def _versions(lock: Lock | None, locked: LockedPlatform | None) -> dict[tuple[st
     if lock is None or locked is None:
         return {}
     base = {} if locked.base is None else {("base", lock.base): str(locked.base.digest)}
-    return base | {(one.kind, one.name): one.version for one in (*locked.debs, *locked.conda, *locked.wheels)}
+    return base | {(one.kind, one.name): one.version for one in locked.artifacts}

@@ -31,9 +31,11 @@ class Target:
 class Artifact:
     """Third-party bytes known by digest.
 
-    `kind` is ``wheel``, ``deb`` or ``conda``; `name` is normalised (PEP 503 for wheels); `size` is in bytes.
+    `kind` is ``wheel``, ``deb``, ``conda`` or ``jar``; `name` is normalised (PEP 503 for wheels), or ``group:artifact``
+    of a jar with its classifier, if any; `size` is in bytes.
     `built_from` is the file name of the sdist that a wheel was built from, with consent; empty for all others.
     `channel` (its name, ``conda-forge``) and `subdir` (``linux-64``, ``noarch``) say where a conda package is from.
+    `folder` is where a jar goes in the image, under the name `file`.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Artifact:
     built_from: str = ""
     channel: str = ""
     subdir: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,14 +64,16 @@ def resolve(
     indexes: Indexes,
     environ: Mapping[str, str],
     progress: Progress,
+    inputs: Inputs | None = None,
 ) -> Resolution:
     """Pins for all `targets`, as near to `existing` (the text of a requirements.lock) as the inputs allow.
 
+    `inputs` stand for what the project's own files say, when they were put together from several projects' files.
     Raises ProjectError for input files that are wrong, ResolutionError when no set of packages fits or platforms
     come out with different versions, StoreError when an index can't be asked, UsageError for a resolver that can't
     do what the project wants.
     """
-    inputs = read_inputs(project, environ)
+    inputs = read_inputs(project, environ) if inputs is None else inputs
     indexes = indexes.including(inputs.options)
     indexes.check()
     for folder in indexes.missing_folders:

@@ -16,7 +16,7 @@ __all__ = ["fetch_all", "needed", "seed"]
 
 
 def needed(lock: Lock, platforms: Collection[Platform]) -> tuple[Artifact, ...]:
-    """Each artifact once: wheels, conda packages, debs and a base image's layers (kind ``base``) for `platforms`.
+    """Each artifact once: wheels, conda packages, jars, debs and a base image's layers (kind ``base``) for `platforms`.
 
     With the debs of an interpreter for every processor that a build may run on.
     """
@@ -27,7 +27,7 @@ def needed(lock: Lock, platforms: Collection[Platform]) -> tuple[Artifact, ...]:
             for layer in locked.base.layers:
                 found[layer.digest] = Artifact("base", lock.base, "", "", layer.digest, layer.size)
         debs = locked.debs if wanted else interpreter_debs(locked.debs)
-        for one in (*debs, *((*locked.conda, *locked.wheels) if wanted else ())):
+        for one in (*debs, *((*locked.conda, *locked.wheels, *locked.jars) if wanted else ())):
             found[one.digest] = one
     for others in lock.interpreters.values():
         found.update({one.digest: one for one in interpreter_debs(others)})
@@ -45,6 +45,7 @@ def fetch_all(project: Project, lock: Lock, platforms: Collection[Platform], con
     for platform, debs in (*((one.platform, one.debs) for one in lock.platforms), *lock.interpreters.items()):
         fetching.fetch_missing_debs(project, context, platform, [one for one in debs if one.digest in lacking])
     fetching.fetch_missing_conda(project, context, [one for one in wanted if one.kind == "conda"])
+    fetching.fetch_missing_jars(project, context, [one for one in wanted if one.kind == "jar"])
     fetching.fetch_missing_wheels(project, context, [one for one in wanted if one.kind == "wheel"])
     if below := {one.digest for one in wanted if one.kind == "base"} & lacking:
         bases.fetch_missing(project, lock, context, below)

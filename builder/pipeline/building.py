@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from builder.image.index import Plan
 from builder.layers.recipe import Layer
 from builder.parallel import Stop, each
 from builder.pipeline.context import Context
-from builder.pipeline.models import artifacts, store_models, tag_models
+from builder.pipeline.makers import LOCAL, Made, Makers
+from builder.pipeline.models import artifacts, store_models
 from builder.pipeline.planning import LocalLayer, Prepared, prepare
 from builder.pipeline.stores import open_store
 from builder.progress import Task
@@ -30,7 +31,8 @@ __all__ = ["Built", "blob_of", "build", "build_prepared"]
 class Built:
     """What a build left in the store: the plan, how many layers were written, and whether the tag moved.
 
-    `previous` is the digest that the tag had before, when it was another one.
+    `previous` is the digest that the tag had before, when it was another one. `sent_by_others` are bytes that went
+    into the store from other machines.
     """
 
     plan: Plan
@@ -38,6 +40,7 @@ class Built:
     written: tuple[Layer, ...]
     previous: Digest | None
     warnings: tuple[str, ...] = ()
+    sent_by_others: int = 0
 
 
 def build(
@@ -61,29 +64,25 @@ def build_prepared(
     near: Layout | None = None,
     shared: Sequence[Repository] = (),
     stop: Stop | None = None,
+    makers: Makers = LOCAL,
 ) -> Built:
     """As `build`, from a plan that was made already.
 
     Unless `move`, a version's tag that is taken is refused with RefusedError. `near` may hold layers that were built
     before, `shared` are repositories that the store may take layers from, and `stop` is what its transfers heed.
+    `makers` make what nobody has.
     """
     plan, stop = prepared.plan, stop or Stop()
     tag = plan.facts.version
     previous = store.resolve(tag) if move else None  # otherwise it is nobody's, or refused in the end
     missing = _missing(prepared, store, shared, stop)
-    if missing:
-        _write(prepared, context, missing, store, near, stop)
+    sent = _write(prepared, context, missing, store, near, shared, stop, makers) if missing else {}
     models = artifacts(prepared)
-
-    images = {image.descriptor.digest: image for image in plan.images}.values()
-    configs = {image.config_descriptor.digest: image for image in images}.values()
-    each(list(configs), lambda one: store.write_blob(one.config_descriptor, [one.config]), stop, threads=store.parallel)
-    each(list(images), lambda one: store.put_manifest(one.descriptor, one.manifest), stop, threads=store.parallel)
     store_models(models, store, stop)
-    store.put_manifest(plan.descriptor, plan.index, tag=tag, move=move)
-    tag_models(models, store)
+    finished = makers.finish(prepared, models, store, stop, move=move)
     moved = previous if previous not in (None, plan.descriptor.digest) else None
-    return Built(plan, tag, tuple(missing), moved, prepared.warnings)
+    written = tuple(layer for layer in missing if sent.get(layer.digest) != 0)
+    return Built(plan, tag, written, moved, prepared.warnings, sum(sent.values()) + finished)
 
 
 def _missing(prepared: Prepared, store: Store, shared: Sequence[Repository], stop: Stop) -> list[Layer]:
@@ -99,29 +98,35 @@ def _missing(prepared: Prepared, store: Store, shared: Sequence[Repository], sto
 
 
 def _write(
-    prepared: Prepared, context: Context, missing: Sequence[Layer], store: Store, near: Layout | None, stop: Stop
-) -> None:
-    """Each layer from the project's files, from the layout nearby, or from the cache, which is filled before."""
+    prepared: Prepared,
+    context: Context,
+    missing: Sequence[Layer],
+    store: Store,
+    near: Layout | None,
+    shared: Sequence[Repository],
+    stop: Stop,
+    makers: Makers,
+) -> Mapping[Digest, int]:
+    """Each layer from the project's files, from the layout nearby, or from `makers`; the bytes that those sent."""
     made = [layer for layer in missing if layer.digest not in prepared.local]
-    if lacking := [layer for layer in made if near is None or not near.adopt(layer.descriptor)]:
-        from builder.pipeline.remaking import make_missing  # heavy, and needed seldom
-
-        make_missing(prepared, context, lacking)
-    far = {layer.digest for layer in lacking}
+    lacking = [layer for layer in made if near is None or not near.adopt(layer.descriptor)]
+    done = makers.make(prepared, context, lacking, store, shared, stop) if lacking else Made()
+    left = [layer for layer in missing if layer.digest not in done.sent]
 
     def write(layer: Layer) -> None:
         if (local := prepared.local.get(layer.digest)) is not None:
             _write_local(local, store, task)
-        elif near is not None and layer.digest not in far:
+        elif near is not None and layer.digest not in done.cached:
             store.write_blob(layer.descriptor, _Stored(near, layer.digest), task=task)
         else:
             path = context.cache.blob(layer.digest)
             assert path is not None
             store.add_file(layer.descriptor, path, task=task)
 
-    largest_first = sorted(missing, key=lambda layer: -layer.size)
-    with context.progress.task("writing layers", sum(layer.size for layer in missing)) as task:
+    largest_first = sorted(left, key=lambda layer: -layer.size)
+    with context.progress.task("writing layers", sum(layer.size for layer in left)) as task:
         each(largest_first, write, stop, threads=store.parallel)
+    return done.sent
 
 
 def _write_local(local: LocalLayer, store: Store, task: Task) -> None:

@@ -23,7 +23,7 @@ ANNOUNCEMENT: Final = "lockship/bundle.json"
 MAX_ANNOUNCEMENT: Final = 32 << 20  # bytes
 MAX_FILE: Final = 64 << 20  # bytes; files of the lock are read into memory
 _SCHEMA: Final = "dev.lockship.bundle/v1"
-_KINDS: Final = frozenset({"wheel", "conda", "deb", "base"})
+_KINDS: Final = frozenset({"wheel", "conda", "jar", "deb", "base"})
 _LAYOUT: Final = canonical_json({"imageLayoutVersion": "1.0.0"})
 # What the names of the lock's files may be: they are given back to whoever asks, and written nowhere.
 _FILES: Final = frozenset({"lockship.lock", "requirements.lock", "conda-lock.yml"})

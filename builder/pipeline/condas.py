@@ -64,6 +64,7 @@ def lock_environment(
     )
     packages = lock_conda_packages(resolution.pins, indexes=chosen, cache=context.cache, progress=context.progress)
     _refuse_scripts(project, context, packages)
+    _warn_of_r(context, base, packages)
     pythons = {platform: _python(found, project) for platform, found in packages.items()}
     wheels = _wheels(project, context, base, resolution, pythons, chosen)
     platforms = tuple(
@@ -108,6 +109,17 @@ def _refuse_scripts(project: Project, context: Context, packages: Mapping[Platfo
             f"these packages run scripts when they are installed, and none is run here: {', '.join(found.values())}",
             hint=f"if they work without: skip-scripts = [{names}] under [python]; else leave them out",
             file=project.file,
+        )
+
+
+def _warn_of_r(context: Context, base: Lock, packages: Mapping[Platform, Sequence[Artifact]]) -> None:
+    """R's programs are shell scripts, and text in R is as the locale has it."""
+    debs = {one.name for locked in base.platforms for one in locked.debs}
+    lacking = sorted({"dash", "libc-bin"} - debs)
+    if lacking and any(one.name == "r-base" for each in packages.values() for one in each):
+        context.progress.warn(
+            f"R is started by a shell, in the locale C.UTF-8, and the image lacks {' and '.join(lacking)}: "
+            'packages = ["bash", "coreutils", "dash", "debianutils", "libc-bin", "sed"] under [image]'
         )
 
 

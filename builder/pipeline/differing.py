@@ -148,7 +148,7 @@ def _packages(comparison: Comparison) -> Iterator[str]:
     first: Changes | None = next((one for one in comparison.changes.values() if one), None)
     if first is None:
         return
-    for title, changes in (("packages", first.wheels), ("system packages", first.debs)):
+    for title, changes in (("packages", first.wheels), ("jars", first.jars), ("system packages", first.debs)):
         if changes:
             named = [
                 f"{one.name} {one.old} → {one.new}" if one.old and one.new else f"{'+' if one.new else '-'}{one.name}"

@@ -202,6 +202,11 @@ def components_of(prepared: Prepared, image: ImagePlan) -> list[Component]:
     for one in pinned.wheels:
         layer = layers["wheel", one.name]
         found.append(Component("python", one.name, one.version, one.digest.hex, one.size, one.file, layer=layer))
+    for one in pinned.jars:
+        layer, where = layers["jar", one.name], {"type": "jar"}
+        if classifier := ":".join(one.name.split(":")[2:]):
+            where["classifier"] = classifier
+        found.append(Component("maven", one.name, one.version, one.digest.hex, one.size, one.file, where, layer=layer))
     for layer_ in image.layers:
         if layer_.kind == "code":
             version = prepared.plan.facts.version

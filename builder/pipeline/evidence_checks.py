@@ -27,7 +27,7 @@ __all__ = ["Finding", "check_evidence", "require_evidence"]
 _NAMES: Final = {SBOM: "sbom", PROVENANCE: "provenance", LOCK: "lock", MODEL: "model"}
 
 # What layers of packages are called, and what the packages are in a bill of materials.
-_KINDS: Final = {"wheel": "python", "conda": "conda", "deb": "deb"}
+_KINDS: Final = {"wheel": "python", "conda": "conda", "jar": "maven", "deb": "deb"}
 
 
 @dataclass(frozen=True, slots=True)

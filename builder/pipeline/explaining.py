@@ -28,6 +28,7 @@ _INPUTS: Final = {
     "base": "lockship.lock: the base",
     "debs": "lockship.lock: system packages",
     "wheels": "requirements.lock",
+    "jars": "lockship.lock: jars",
     "models": "the model's file",
     "files": "the project's files",
     "config": "lockship.toml, or the version or commit itself",
@@ -149,8 +150,8 @@ def _causes(comparison: Comparison, old: Release, new: Release | None, store: St
 
 def _of(platform: Platform, changes: Changes, images: tuple[Image, Image | None], store: Store) -> Iterator[Cause]:
     titles = {
-        "base": "base", "debs": "system packages", "wheels": "packages", "models": "model", "files": "code",
-        "config": "configuration", "layers": "layer",
+        "base": "base", "debs": "system packages", "wheels": "packages", "jars": "jars", "models": "model",
+        "files": "code", "config": "configuration", "layers": "layer",
     }  # fmt: skip
     for name, title in titles.items():
         found = getattr(changes, name)

@@ -39,11 +39,17 @@ def export_dockerfile(project: Project, context: Context, folder: Path, platform
     """Write a build context into `folder`: Dockerfile, base layers, wheels, code. Its build needs no network.
 
     For `platform`, or this machine's where the project has it, or the project's first. Raises RefusedError when the
-    folder holds something else, UsageError for a conda environment.
+    folder holds something else, UsageError for a conda environment or jars.
     """
     if project.python.conda:
         raise UsageError(
             "a conda environment can't be exported as a Dockerfile: pip installs what that has",
+            hint="`lockship build` makes the image",
+            file=project.file,
+        )
+    if project.java is not None:
+        raise UsageError(
+            "[java] artifacts can't be exported as a Dockerfile: pip installs no jars",
             hint="`lockship build` makes the image",
             file=project.file,
         )

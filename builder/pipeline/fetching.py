@@ -11,7 +11,7 @@ from builder.lock.pins import Artifact
 from builder.pipeline.context import Context
 from builder.project import Project
 
-__all__ = ["fetch_missing_conda", "fetch_missing_debs", "fetch_missing_wheels"]
+__all__ = ["fetch_missing_conda", "fetch_missing_debs", "fetch_missing_jars", "fetch_missing_wheels"]
 
 
 def fetch_missing_debs(
@@ -44,6 +44,24 @@ def fetch_missing_conda(project: Project, context: Context, packages: Iterable[A
             lacking,
             project=project,
             indexes=indexes.from_environment(context.environ),
+            cache=context.cache,
+            progress=context.progress,
+        )
+
+
+def fetch_missing_jars(project: Project, context: Context, jars: Iterable[Artifact]) -> None:
+    """Those of `jars` that the cache lacks, from `[java] repositories` and Maven Central, or their mirrors."""
+    lacking = [one for one in jars if context.cache.blob(one.digest) is None]
+    if lacking:
+        from builder.lock.maven_fetch import fetch_jars
+        from builder.lock.maven_settings import read_settings, repositories_of
+
+        settings = read_settings(context.environ)
+        named = repositories_of(project.java.repositories if project.java else ())
+        fetch_jars(
+            lacking,
+            [settings.reached(one) for one in named],
+            network=indexes.from_environment(context.environ).network,
             cache=context.cache,
             progress=context.progress,
         )

@@ -30,7 +30,7 @@ from builder.lock.pins import Artifact, Target
 from builder.lock.runtime import needed_at_runtime
 from builder.pipeline.checking import fingerprints, output_file, refuse_moved
 from builder.pipeline.context import Context
-from builder.pipeline.fetching import fetch_missing_debs
+from builder.pipeline.fetching import fetch_missing_debs, fetch_missing_jars
 from builder.pipeline.making import interpreter_for, refuse_clashes
 from builder.pipeline.recipes import is_current, wheel_and_deb_recipes
 from builder.progress import Task
@@ -68,7 +68,12 @@ def lock(
     context.cache.require_writable()
     facts = fingerprints(project)
     base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
-    new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, upgrade_packages)
+    others = [name for name in upgrade_packages if ":" not in name]  # what has a colon is a jar
+    new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, others)
+    if project.java is not None or ":" in "".join(upgrade_packages) or any(one.jars for one in new.platforms):
+        from builder.pipeline.jars import lock_jars  # what only [java] needs
+
+        new = lock_jars(project, context, new, old, upgrade=upgrade, upgrade_packages=upgrade_packages)
     new = _lock_layers(project, context, new, old, seen)
     _write(project, new, text)
     return LockReport(new, changes(old, new), True)
@@ -294,6 +299,8 @@ def _lock_layers(
     layers = {layer.key: layer for locked in (old.platforms if old else ()) for layer in locked.layers}
     wanted = {recipe.key: recipe for group in recipes.values() for recipe in group if recipe.key not in layers}
     _fetch_debs(project, context, unlayered, wanted.values(), seen)
+    needed = {part.artifact for recipe in wanted.values() for part in recipe.parts}
+    fetch_missing_jars(project, context, [one for one in unlayered.platforms[0].jars if one.digest in needed])
     for locked in unlayered.platforms:
         refuse_clashes(locked, context.cache)
     interpreter = interpreter_for(project, unlayered, context, wanted.values())

@@ -1,4 +1,4 @@
-"""Building a Maven project with the JDK and the Maven of this machine."""
+"""Maven projects with the JDK and the Maven of this machine: built, or only resolved."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from builder.lock.sources import strip_credentials
 from builder.lock.tools import run_tool
 from builder.progress import Progress
 
-__all__ = ["Maven", "find_maven", "package"]
+__all__ = ["Maven", "find_maven", "package", "said"]
 
 _OLDEST: Final = 11  # Java's `--release 11` needs it
 _SHOWN: Final = 8  # lines of Maven's own words in an error
-_CLOSING: Final = ("[Help", "->", "To see", "Re-run", "See ", "Errors:", "Failures:")
+_CLOSING: Final = ("[Help", "->", "To see", "Re-run", "See ", "Errors:", "Failures:", "For more information")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,11 @@ class Maven:
     obstacle: str = ""
 
 
-def find_maven(environ: Mapping[str, str]) -> Maven:
-    """``mvn`` on PATH, with the JDK that it would take: JAVA_HOME's, else the one on PATH."""
+def find_maven(environ: Mapping[str, str], *, compiles: bool = True) -> Maven:
+    """``mvn`` on PATH, with the JDK that it would take: JAVA_HOME's, else the one on PATH; without, any Java does."""
     program = shutil.which("mvn", path=environ.get("PATH"))
+    if not compiles:
+        return Maven(program) if program is not None else Maven("", "there is no Maven (mvn) on PATH")
     home = environ.get("JAVA_HOME")
     javac = shutil.which("javac", path=str(Path(home) / "bin") if home else environ.get("PATH"))
     if javac is None:
@@ -72,21 +74,21 @@ def package(maven: Maven, folder: Path, environ: Mapping[str, str], progress: Pr
             raise StoreError(f"cannot start {maven.program}: {error.strerror}") from error
     if outcome.code == 0:
         return
-    said = _said(outcome.text)
-    if re.search(r"Failed to execute goal \S*maven-surefire-plugin\S*:test", outcome.text) and "Tests run:" in said:
+    words = said(outcome.text)
+    if re.search(r"Failed to execute goal \S*maven-surefire-plugin\S*:test", outcome.text) and "Tests run:" in words:
         raise ModelError(
-            f"the model's own tests fail on this machine:\n{said}",
+            f"the model's own tests fail on this machine:\n{words}",
             file=folder,
             hint="see target/surefire-reports in it; --onnxruntime X.Y.Z takes another release",
         )
     raise StoreError(
-        f"Maven failed:\n{said}",
+        f"Maven failed:\n{words}",
         file=folder,
         hint="run `mvn package` there for the whole of it; behind a proxy or a mirror, Maven reads ~/.m2/settings.xml",
     )
 
 
-def _said(text: str) -> str:
+def said(text: str) -> str:
     """The first lines that Maven marks as errors, without colours, credentials and its usual closing words."""
     plain = strip_credentials(re.sub(r"\x1b\[[0-9;]*m", "", text))
     errors = [line.removeprefix("[ERROR]").strip() for line in plain.splitlines() if line.startswith("[ERROR]")]

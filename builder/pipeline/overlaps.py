@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
+from builder.cache import Cache
 from builder.content import Digest
 from builder.errors import ProjectError
+from builder.files import read_chunks
 from builder.layers import tar
 from builder.layers.gzip import content_of
 from builder.layers.tar import Entry, Kind
+from builder.lock.file import LockedPlatform
 
-__all__ = ["stack"]
+__all__ = ["jar_entries", "stack"]
 
 _Group = tuple[str, Sequence[Entry]]
 _HINT = "give one of them another `target`"
@@ -36,6 +40,16 @@ def stack(below: Iterable[_Group], groups: Iterable[_Group]) -> list[tuple[Entry
         found.append(tuple(tar.arrange([*folders, *files])))
         there.update((entry.path, (name, entry)) for entry in found[-1] if entry.path not in there)
     return found
+
+
+def jar_entries(locked: LockedPlatform, cache: Cache) -> tuple[Entry, ...]:
+    """Where the jars go; one that the cache lacks has no bytes that anything could equal."""
+    found = []
+    for one in locked.jars:
+        path = cache.blob(one.digest)
+        content: tar.Content = b"" if path is None else partial(read_chunks, path)
+        found.append(Entry(f"{one.folder}/{one.file}".lstrip("/"), Kind.FILE, 0o644, one.size, content=content))
+    return tuple(found)
 
 
 def _upwards(path: str) -> Iterable[str]:

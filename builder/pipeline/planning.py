@@ -22,7 +22,7 @@ from builder.lock.file import Lock, LockedPlatform
 from builder.pipeline import standing
 from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
-from builder.pipeline.overlaps import stack
+from builder.pipeline.overlaps import jar_entries, stack
 from builder.pipeline.recipes import is_current, minor, wheel_and_deb_recipes
 from builder.pipeline.shipped import Shipped, shipped
 from builder.project import GitVersion, Project
@@ -85,7 +85,9 @@ def prepare(project: Project, context: Context, platforms: Sequence[Platform] | 
                 file=project.file,
             )  # fmt: skip
     fixed = _fixed_layers(project, locked.platform(wanted[0]))
-    own, warnings = _own_layers(project, [standing.beneath(locked), *(one.entries for one in fixed)])
+    beneath = [("the base", entries) for entries in (standing.beneath(locked), *(one.entries for one in fixed))]
+    beneath.append(("[java] artifacts", jar_entries(locked.platform(wanted[0]), context.cache)))
+    own, warnings = _own_layers(project, beneath)
     local: dict[Digest, LocalLayer] = {one.layer.digest: one for one in own}
     recipes: dict[Digest, Recipe] = {}
     images = []
@@ -150,7 +152,7 @@ def _recipes(pinned: LockedPlatform) -> Iterable[Recipe]:
 
 
 def _locked_layers(pinned: LockedPlatform) -> list[Layer]:
-    versions = {(one.kind, one.name): one.version for one in (*pinned.debs, *pinned.conda, *pinned.wheels)}
+    versions = {(one.kind, one.name): one.version for one in pinned.artifacts}
     return [
         Layer(
             kind=one.kind,
@@ -176,11 +178,12 @@ def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer,
     return _local("system", "system", frame), _local("venv", "venv", skeleton)
 
 
-def _own_layers(project: Project, fixed: Iterable[Sequence[tar.Entry]]) -> tuple[list[LocalLayer], tuple[str, ...]]:
-    """Models first, then code: from stable to volatile. `fixed` is what they lie upon, lowest first."""
+def _own_layers(
+    project: Project, below: Iterable[tuple[str, Sequence[tar.Entry]]]
+) -> tuple[list[LocalLayer], tuple[str, ...]]:
+    """Models first, then code: from stable to volatile. `below` is what they lie upon, lowest first."""
     models = [(one.title, _model_entries(project, one)) for one in shipped(project)]
     collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
-    below = [("the base", entries) for entries in fixed]
     *stacked, code = stack(below, [*models, ("[image] files", collected.entries)])
     own = []
     for (name, _), entries in zip(models, stacked, strict=True):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from builder.content import Digest, Platform
-from builder.errors import RefusedError
+from builder.errors import LockshipError, RefusedError
 from builder.layers.recipe import Layer
-from builder.parallel import Stop
+from builder.parallel import Stop, each
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
+from builder.pipeline.makers import LOCAL, Makers
 from builder.pipeline.models import artifacts, tag_models
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.stores import open_registry, open_store, repository_of, shared_repositories
 from builder.project import Project
 from builder.registry.reference import Reference, Repository, parse_repository
 
-__all__ = ["Pushed", "push"]
+__all__ = ["Pushed", "makers_at", "push", "push_all_prepared", "push_prepared"]
+
+_AT_ONCE: Final = 16  # projects: each of them mostly waits for the cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +47,98 @@ class Pushed:
 
 
 def push(
-    project: Project, context: Context, platforms: Sequence[Platform] | None = None, *, repository: str | None = None
+    project: Project,
+    context: Context,
+    platforms: Sequence[Platform] | None = None,
+    *,
+    repository: str | None = None,
+    scheduler: str | None = None,
 ) -> Pushed:
     """Bring what `plan` plans into the project's registry, or into `repository`, under the version's tag.
 
     What the registry lacks is sent from the project's layout or the cache, or made for it; nothing else is downloaded
-    or made. A push that is interrupted leaves no tag, and the next one goes on. Raises RefusedError when the version
-    is taken by another digest, StoreError when the registry can't be reached or refuses.
+    or made. With `scheduler`, the address of a Dask scheduler, the cluster makes and sends it. A push that is
+    interrupted leaves no tag, and the next one goes on. Raises RefusedError when the version is taken by another
+    digest, StoreError when the registry (or the scheduler) can't be reached or refuses.
     """
     target = parse_repository(repository) if repository else repository_of(project)
-    shared = shared_repositories(project, target)
+    shared_repositories(project, target)
     prepared = prepare(project, context, platforms)
+    with makers_at(scheduler, context) as makers:
+        return push_prepared(prepared, context, repository=repository, makers=makers)
+
+
+def push_prepared(
+    prepared: Prepared,
+    context: Context,
+    *,
+    repository: str | None = None,
+    makers: Makers = LOCAL,
+    stop: Stop | None = None,
+) -> Pushed:
+    """As `push`, from a plan that was made already; `stop` ends it with StoppedError."""
+    project = prepared.project
+    target = parse_repository(repository) if repository else repository_of(project)
+    shared = shared_repositories(project, target)
     version = prepared.plan.facts.version
     reference = Reference(target, version, prepared.plan.descriptor.digest)
-    stop = Stop()
+    stop = stop or Stop()
     with open_registry(target, context, plain_http=project.store.plain_http, push=True, stop=stop) as registry:
         if (found := registry.resolve(version)) == reference.digest:
             tag_models(artifacts(prepared), registry)  # the push before may have been cut off there
             return Pushed(reference, prepared, there=True)
         if found is not None:
             raise _taken(target, version, found, prepared)
+        # from a cluster, bytes go to the registry straight from where they are made
+        near = open_store(project) if makers is LOCAL else None
         built = build_prepared(
-            prepared, context, registry, move=False, near=open_store(project), shared=shared, stop=stop
+            prepared, context, registry, move=False, near=near, shared=shared, stop=stop, makers=makers
         )
-        return Pushed(reference, prepared, built.written, registry.mounted, registry.sent)
+        return Pushed(reference, prepared, built.written, registry.mounted, registry.sent + built.sent_by_others)
+
+
+def push_all_prepared(
+    plans: Sequence[Prepared], context: Context, *, makers: Makers = LOCAL
+) -> list[Pushed | LockshipError]:
+    """Push several projects at once, each to its own registry: for each what became of it, in the order of `plans`.
+
+    `makers` get the layers of all of them together; what one project fails at doesn't stop the others. What they have
+    in common a cluster makes once. Ctrl-C stops all of them.
+    """
+    stops = [Stop() for _ in plans]
+
+    def one(number: int) -> Pushed | LockshipError:
+        try:
+            return push_prepared(plans[number], context, makers=makers, stop=stops[number])
+        except LockshipError as error:
+            return error
+
+    return each(range(len(plans)), one, _Stops(stops), threads=_AT_ONCE if makers is not LOCAL else 1)
+
+
+class _Stops(Stop):
+    """Stops several at once."""
+
+    def __init__(self, stops: Sequence[Stop]) -> None:
+        super().__init__()
+        self._stops = stops
+
+    def set(self) -> None:
+        super().set()
+        for one in self._stops:
+            one.set()
+
+
+@contextmanager
+def makers_at(scheduler: str | None, context: Context) -> Iterator[Makers]:
+    """The cluster whose scheduler is at the address `scheduler`; without one, this machine's own processes."""
+    if scheduler is None:
+        yield LOCAL
+        return
+    from builder.pipeline.cluster.scheduler import open_cluster  # Dask: only who names a scheduler needs it
+
+    with open_cluster(scheduler, context.progress) as cluster:
+        yield cluster
 
 
 def _taken(target: Repository, version: str, found: Digest, prepared: Prepared) -> RefusedError:

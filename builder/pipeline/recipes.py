@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from builder.layers.order import BASE_LAYERS, CONDA_LAYERS, PIP_LAYERS, WHEEL_LAYERS, bundle
+from collections.abc import Mapping
+from typing import Any, Final
+
+from builder.layers.order import BASE_LAYERS, CONDA_LAYERS, JAR_LAYERS, PIP_LAYERS, WHEEL_LAYERS, bundle
 from builder.layers.recipe import Part, Recipe
 from builder.lock.file import LockedPlatform
 from builder.lock.pins import Artifact
 
 __all__ = ["conda_part", "is_current", "minor", "part_of", "wheel_and_deb_recipes"]
+
+
+# Links that their maintainer scripts would make, without which shell scripts don't start, and R doesn't either: the
+# shell that ``#!/bin/sh`` names, and ``which``. Part of the layer's key.
+_LINKS: Final = {
+    "dash": {"links": {"usr/bin/sh": "dash"}},
+    "debianutils": {"links": {"usr/bin/which": "which.debianutils"}},
+}
 
 
 def minor(version: str) -> str:
@@ -19,12 +30,17 @@ def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
     """The recipes of all locked artifacts, the base's first."""
     code = {"bytecode": locked.bytecode} if locked.bytecode else {}
     params = {"python": minor(locked.python), **code}
-    debs = [(part_of(one, params if "python3" in one.name else {}), one.size) for one in locked.debs]
+    debs = [
+        (part_of(one, params if "python3" in one.name else _LINKS.get(one.name, {})), one.size) for one in locked.debs
+    ]
     wheels = [(part_of(one, params), one.size) for one in locked.wheels]
+    jars = [(part_of(one, {"folder": one.folder}), one.size) for one in locked.jars]
+    beside = JAR_LAYERS if jars else 0
     if not locked.conda:
-        return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS))
+        return (*bundle(debs, BASE_LAYERS), *bundle(wheels, WHEEL_LAYERS - beside), *bundle(jars, JAR_LAYERS))
     conda = [(conda_part(one, locked.python), one.size) for one in locked.conda]
-    return (*bundle(debs, BASE_LAYERS), *bundle(conda, CONDA_LAYERS), *bundle(wheels, PIP_LAYERS))
+    packages = (*bundle(conda, CONDA_LAYERS - beside), *bundle(wheels, PIP_LAYERS))
+    return (*bundle(debs, BASE_LAYERS), *packages, *bundle(jars, JAR_LAYERS))
 
 
 def conda_part(one: Artifact, python: str) -> Part:
@@ -40,6 +56,6 @@ def is_current(locked: LockedPlatform) -> bool:
     return [layer.key for layer in locked.layers] == [recipe.key for recipe in wheel_and_deb_recipes(locked)]
 
 
-def part_of(one: Artifact, params: dict[str, str]) -> Part:
+def part_of(one: Artifact, params: Mapping[str, Any]) -> Part:
     """An artifact as a part of a layer."""
     return Part(one.kind, one.name, one.version, one.digest, one.file, params)

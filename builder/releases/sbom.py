@@ -23,13 +23,14 @@ __all__ = ["MEDIA_SBOM", "Component", "Described", "Listed", "bill", "package_ur
 
 MEDIA_SBOM: Final = "application/vnd.cyclonedx+json"
 
-Kind = Literal["python", "deb", "conda", "base", "system", "model", "file"]
+Kind = Literal["python", "deb", "conda", "maven", "base", "system", "model", "file"]
 
 # What CycloneDX calls them, and which kind of package URL they have (none: there is no registry to find them in).
 _TYPES: Final[Mapping[Kind, tuple[str, str]]] = {
     "python": ("library", "pypi"),
     "deb": ("library", "deb"),
     "conda": ("library", "conda"),
+    "maven": ("library", "maven"),
     "base": ("container", "oci"),
     "system": ("operating-system", ""),
     "model": ("machine-learning-model", ""),
@@ -44,8 +45,9 @@ _LAYER: Final = "lockship:layer"
 class Component:
     """One thing in an image.
 
-    `kind`: ``python``, ``deb`` and ``conda`` are packages, ``base`` an image that others are built upon, ``system``
-    the operating system (``debian`` in `version` ``12``), ``model`` a model, ``file`` files of the project.
+    `kind`: ``python``, ``deb``, ``conda`` and ``maven`` (``group:artifact``) are packages, ``base`` an image that
+    others are built upon, ``system`` the operating system (``debian`` in `version` ``12``), ``model`` a model, ``file``
+    files of the project.
     `sha256` (64 hex digits) and `size` (bytes) are those of `file`, the archive that it came in or the file itself.
     `qualifiers` are those of its package URL, `layer` is the digest of the layer that it is in; `licence` is an SPDX
     expression or a name. What is not known is empty.
@@ -99,6 +101,8 @@ def _purl(component: Component) -> PackageURL | None:
     name, namespace = component.name, None
     if type_ == "deb":
         namespace = "debian"
+    elif type_ == "maven":  # what follows the artifact is its classifier, which stands among the qualifiers
+        namespace, name, *_ = name.split(":")
     elif type_ == "oci":  # the last part of its name; where it is stands in repository_url
         name = component.name.rpartition("/")[2].lower()
     return PackageURL(type_, namespace, name, component.version or None, dict(component.qualifiers))

@@ -163,3 +163,22 @@ def test_the_bases_history_comes_first_and_lines_up() -> None:
         {"created_by": "RUN x"},
         {"created": EPOCH, "created_by": "lockship layer wheel p3 1"},
     ]
+
+
+def test_a_project_with_jars_finds_its_java() -> None:
+    """No maintainer script links /usr/bin/java; other projects' images stay what they were."""
+    java = layer(1, "deb", ("java-common", "0.74"), ("openjdk-17-jre-headless", "17.0.2"))
+
+    def env(platform: Platform, layers: tuple[Layer, ...], **more: Any) -> dict[str, str]:
+        project = Project.model_validate({"name": "churn", "version": "1.0", **more})
+        config = json.loads(image_config(project, platform, layers, FACTS, python="3.11.2"))["config"]
+        return dict(one.split("=", 1) for one in config["Env"])
+
+    jars = {"java": {"artifacts": ["com.acme:churn:1.0"]}}
+    found = env(Platform("linux", "arm64"), (java,), **jars)
+    assert found["JAVA_HOME"] == "/usr/lib/jvm/java-17-openjdk-arm64"
+    assert found["PATH"] == f"{ENVIRONMENT['PATH']}:/usr/lib/jvm/java-17-openjdk-arm64/bin"
+    assert env(AMD64, (java,)) == ENVIRONMENT
+    assert env(AMD64, (), **jars) == ENVIRONMENT
+    chosen = env(AMD64, (java,), **jars, image={"env": {"JAVA_HOME": "/opt/java"}})
+    assert chosen["JAVA_HOME"] == "/opt/java"

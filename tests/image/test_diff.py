@@ -272,3 +272,11 @@ def test_an_incomplete_image(store: Layout) -> None:
     store.delete(Digest(plan.images[0].descriptor.digest))
     with pytest.raises(StoreError, match="not in the store"):
         compare(plan, store, "1.0")
+
+
+def test_jars_are_named_beside_packages(store: Layout) -> None:
+    old = [package(store, "wheel", ("numpy", "2.1")), package(store, "jar", ("com.acme:churn", "1.0"))]
+    new = [old[0], package(store, "jar", ("com.acme:churn", "1.1"))]
+    comparison = against(store, old, new)
+    assert only(comparison) == Changes(jars=(Change("com.acme:churn", "1.0", "1.1"),))
+    assert "jars\n  ~ com.acme:churn 1.0 → 1.1" in render(comparison)

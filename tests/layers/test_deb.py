@@ -12,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -182,6 +183,15 @@ def test_capabilities_stay_and_other_attributes_go(tmp_path: Path) -> None:
     path = _with_data(tmp_path, buffer.getvalue())
     (found,) = [one for one in deb.entries(path, part(), None) if one.path == "usr/bin/ping"]
     assert found.xattrs == (("security.capability", capability),)
+
+
+def test_links_that_a_script_would_make_are_there_unless_the_package_has_them(tmp_path: Path) -> None:
+    params: Any = {"links": {"usr/bin/sh": "dash"}}
+    found = entries(tmp_path, [regular("./bin/dash", b"shell", 0o755)], name="dash", params=params)
+    assert (found["usr/bin/sh"].kind, found["usr/bin/sh"].link) == (tar.Kind.SYMLINK, "dash")
+    own = [regular("./bin/dash", b"shell", 0o755), soft("./bin/sh", "other")]
+    assert entries(tmp_path, own, name="dash", params=params)["usr/bin/sh"].link == "other"
+    assert "usr/bin/sh" not in entries(tmp_path, own[:1], name="dash")
 
 
 def test_certificates_are_bundled(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.content import Digest
-from builder.layers.order import bundle, largest_first
+from builder.layers.order import (
+    BASE_LAYERS,
+    CONDA_LAYERS,
+    JAR_LAYERS,
+    MAX_LAYERS,
+    PIP_LAYERS,
+    WHEEL_LAYERS,
+    bundle,
+    largest_first,
+)
 from builder.layers.recipe import Layer, Part, Recipe
 
 LIMIT = 20
@@ -95,3 +104,12 @@ def test_a_package_that_grows_a_little_stays_in_its_place() -> None:
     after = [layer("idna", "3.10", 95_000), *before[:2]]
     assert [one.holds[0][0] for one in largest_first(before)] == ["scipy", "click", "idna"]
     assert [one.holds[0][0] for one in largest_first(after)] == ["scipy", "click", "idna"]
+
+
+def test_jars_beside_packages_fit_into_the_budget() -> None:
+    """The smallest limit still leaves a package a layer of its own."""
+    assert WHEEL_LAYERS - JAR_LAYERS + JAR_LAYERS + BASE_LAYERS < MAX_LAYERS
+    for limit in (WHEEL_LAYERS - JAR_LAYERS, CONDA_LAYERS - JAR_LAYERS, PIP_LAYERS, JAR_LAYERS):
+        recipes = bundle(parts({f"p{number}": 2**number for number in range(60)}), limit)
+        assert len(recipes) == limit
+        assert any(len(recipe.parts) == 1 for recipe in recipes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builder.content import Digest, Platform
 from builder.errors import LockError, StaleLockError
-from builder.lock.file import Change, Lock, LockedLayer, LockedPlatform, changes, read_lock
+from builder.lock.file import Change, Lock, LockedLayer, LockedPlatform, changes, parse_lock, read_lock
 from builder.lock.pins import Artifact
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -35,6 +35,17 @@ conda_packages = st.builds(
     channel=st.sampled_from(["conda-forge", "conda-forge/label/dev"]),
     subdir=st.sampled_from(["linux-64", "noarch"]),
 )
+jar_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,9}){1,2}", fullmatch=True)
+jars = st.builds(
+    Artifact,
+    st.just("jar"),
+    jar_names,
+    st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,9}", fullmatch=True),
+    files,
+    digests,
+    sizes,
+    folder=st.sampled_from(["/app/lib", "/opt/jars of ours"]),
+)
 layers = st.builds(
     LockedLayer,
     st.sampled_from(["deb", "wheel", "conda"]),
@@ -56,6 +67,9 @@ platforms = st.builds(
     ),
     st.lists(layers, max_size=3).map(tuple),
     conda=st.lists(conda_packages, max_size=3, unique_by=lambda one: one.name).map(
+        lambda ones: tuple(sorted(ones, key=lambda o: o.name))
+    ),
+    jars=st.lists(jars, max_size=3, unique_by=lambda one: one.name).map(
         lambda ones: tuple(sorted(ones, key=lambda o: o.name))
     ),
 )
@@ -250,3 +264,29 @@ def test_a_lock_that_is_a_folder_or_nests_for_ever(tmp_path: Path) -> None:
     path.write_text("a = " + "[" * 100_000)
     with pytest.raises(StaleLockError, match="is damaged"):
         read_lock(path)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("com.acme:churn", "../churn"),
+        ("com.acme:churn", "com.acme:.."),
+        ('version = "1.0"', 'version = "../1.0"'),
+        ("/app/lib", "app/lib"),
+        ("/app/lib", "/app/../etc"),
+        ("/app/lib", "/app//lib"),
+        ("churn-1.0.jar", "../churn.jar"),
+    ],
+)
+def test_a_jar_from_anybody_s_lock_names_no_other_place(tmp_path: Path, was: str, becomes: str) -> None:
+    """Names become addresses and paths."""
+    jar = Artifact("jar", "com.acme:churn", "1.0", "churn-1.0.jar", Digest.of(b"jar"), 3, folder="/app/lib")
+    one = replace(lock(), platforms=(LockedPlatform(AMD64, "3.11.2", "2.36", "", (), (), (), jars=(jar,)),))
+    text = one.render().decode()
+    assert parse_lock(text.encode()) == one
+    head, _, body = text.partition("[inputs]")
+    body = "\n[inputs]" + body.replace(was, becomes)
+    checksum = next(line for line in head.splitlines() if line.startswith("checksum"))
+    forged = head.replace(checksum, f'checksum = "{Digest.of(body.encode())}"').removesuffix("\n") + body
+    with pytest.raises(StaleLockError, match="is damaged"):
+        parse_lock(forged.encode())

@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +23,7 @@ from builder.pipeline.exporting import export_dockerfile
 from builder.pipeline.planning import prepare
 from builder.project import Project, load_project
 from tests.support.conda import PLACEHOLDER, Channel, indexed, installed_by_rattler, serve_channel
+from tests.support.progress import Heard
 from tests.support.world import World
 
 pytestmark = pytest.mark.apt
@@ -302,3 +304,15 @@ def test_the_digest_of_a_layer_is_the_locks(lab: Lab) -> None:
         blob = lab.here.cache.blob(layer.digest)
         assert blob is not None
         assert Digest.of(blob.read_bytes()) == layer.digest
+
+
+def test_r_without_a_shell_is_a_warning_that_names_what_is_missing(lab: Lab) -> None:
+    heard = Heard()
+    context = replace(lab.here.context, progress=heard)
+    lock(lab.project("python=3.11"), context)
+    assert not [one for one in heard.warnings if "R is started" in one]
+    lab.package("r-base", "4.2.2", {"bin/R": ("#!/bin/sh\n", 0o755)}, depends=["libfoo"])
+    found = lock(lab.project("r-base=4.2", image='platforms = ["linux/amd64"]'), context).lock.platforms[0]
+    assert found.python == ""
+    [warning] = [one for one in heard.warnings if "R is started" in one]
+    assert "lacks dash and libc-bin" in warning

@@ -36,6 +36,7 @@ COMPONENTS = [
         licence="MIT OR Apache-2.0",
         qualifiers={"channel": "main", "subdir": "linux-64"},
     ),
+    Component("maven", "com.acme:churn:linux", "1.0", "1a" * 32, 4, qualifiers={"classifier": "linux", "type": "jar"}),
     Component("base", "docker.io/library/python", BASE, qualifiers={"repository_url": "docker.io/library/python"}),
     Component("system", "debian", "12"),
     Component("model", "churn", "1.4.0", "0f" * 32, 77, "churn.onnx", layer=LAYER),
@@ -84,10 +85,11 @@ def test_the_same_values_give_the_same_bytes() -> None:
         (COMPONENTS[2], "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12"),
         (COMPONENTS[3], "pkg:deb/debian/libfoo1@1:2.0~rc1-1?arch=all&distro=debian-12"),
         (COMPONENTS[4], "pkg:conda/xgboost@2.1?channel=main&subdir=linux-64"),
-        (COMPONENTS[5], f"pkg:oci/python@{BASE}?repository_url=docker.io/library/python"),
-        (COMPONENTS[6], ""),
+        (COMPONENTS[5], "pkg:maven/com.acme/churn@1.0?classifier=linux&type=jar"),
+        (COMPONENTS[6], f"pkg:oci/python@{BASE}?repository_url=docker.io/library/python"),
         (COMPONENTS[7], ""),
         (COMPONENTS[8], ""),
+        (COMPONENTS[9], ""),
     ],
 )
 def test_package_urls(component: Component, expected: str) -> None:

@@ -9,16 +9,17 @@ import json
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import zstandard
+
+from tests.support.serving import listening
 
 __all__ = ["PLACEHOLDER", "Channel", "indexed", "installed_by_rattler", "make_package", "pack", "serve_channel"]
 
@@ -213,18 +214,6 @@ def serve_channel(folder: Path, name: str = "lab") -> Iterator[Channel]:
     indexed(root)
     channel = Channel(root)
     handler = type("Handler", (_Handler,), {"channel": channel})
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0),
-        lambda *words: handler(*words, directory=str(folder)),  # type: ignore[arg-type]
-    )
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    channel.url = f"http://127.0.0.1:{server.server_address[1]}/{name}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with listening(lambda *words: handler(*words, directory=str(folder))) as address:
+        channel.url = f"{address}/{name}"
         yield channel
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
