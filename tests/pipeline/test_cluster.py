@@ -35,6 +35,7 @@ from tests.pipeline.test_conda import Lab, lab
 from tests.pipeline.test_pushing import bump, store, tag_of
 from tests.support.cluster import Workers, lone_scheduler, recorder, serve_cluster
 from tests.support.registry import PASSWORD, USER, RegistryServer, serve_registry, write_login
+from tests.support.repositories import Yard
 from tests.support.world import World
 
 __all__ = ["bases", "lab", "server"]
@@ -427,3 +428,35 @@ def test_who_names_no_scheduler_needs_no_dask(ready: World) -> None:
         [sys.executable, "-c", code], cwd=ready.root, env=ready.environ, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+def test_many_projects_go_to_it_in_waves(
+    yard: Yard, cluster: Workers, registry: RegistryServer, name: str, tmp_path: Path
+) -> None:
+    """What depends on one that fails is not begun; all share what is made, and have their own machine's digests."""
+    cluster.live_in(tmp_path / "workers", yard.environ)
+    members = ("features", "fraud", "report", "churn")
+    for one in members:
+        yard.append(f"{one}/lockship.toml", f'\n[store]\nrepository = "{registry.host}/{name}/{one}"\n')
+    yard.commit()
+    yard.cache = tmp_path / "client"  # this machine has nothing that it could send
+    asked = len(yard.world.index.requests)
+    done = yard.run("push", "--all", "--scheduler", cluster.scheduler, "--json")
+    assert done.code == 0, done
+    found = {one["name"]: one for one in done.json["projects"]}
+    assert {one["what"] for one in found.values()} == {"pushed"}
+    for one in members:
+        assert tag_of(registry, f"{name}/{one}", "1.0") == found[one]["digest"]
+        assert yard.run("plan", "-C", one, "--json").json["digest"] == found[one]["digest"]
+    wheels = [one.path for one in yard.world.index.requests[asked:] if one.path.endswith(".whl")]
+    assert len(wheels) == len(set(wheels)) == 3, "each was fetched by one worker, for all"
+
+    for one in ("features", "report"):
+        yard.append(f"{one}/code/main.py", "# more\n")
+    file = yard.root / "churn" / "lockship.toml"
+    file.write_text(file.read_text().replace('version = "1.0"', 'version = "1.1"'))
+    again = yard.run("push", "--all", "--scheduler", cluster.scheduler, "--json")
+    assert again.code == 7, again
+    results = {one["name"]: one["result"] for one in again.json["projects"]}
+    assert results == {"features": "failed", "fraud": "done", "report": "failed", "churn": "skipped"}
+    assert tag_of(registry, f"{name}/churn", "1.1") is None

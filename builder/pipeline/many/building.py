@@ -25,6 +25,7 @@ from builder.words import human_size, plural
 from builder.work import workers
 
 if TYPE_CHECKING:
+    from builder.pipeline.pushing import Pushed
     from builder.releases.keys import PrivateKey
 
 __all__ = ["build_all", "push_all", "release_all"]
@@ -118,27 +119,37 @@ def push_all(
     *,
     scheduler: str | None = None,
 ) -> Iterator[Outcome]:
-    """Push each of `selected` to its registry, which takes from those before what they have in common."""
-    from builder.pipeline.pushing import push
+    """Push each of `selected` to its registry, which takes from those before what they have in common.
+
+    A cluster, whose scheduler is at the address `scheduler`, has several of them at once.
+    """
+    from builder.pipeline.many.waves import Waves
+    from builder.pipeline.pushing import makers_at, push
 
     neighbours = _Neighbours()
 
-    def act(member: Member) -> Done:
+    def alone(member: Member) -> Pushed:
         project = neighbours.beside(_project_of(member))
-        pushed = push(project, named(context, member.name), platforms, scheduler=scheduler)
+        pushed = push(project, named(context, member.name), platforms)
         neighbours.add(project)
-        for warning in pushed.prepared.warnings:
-            context.progress.warn(f"{member.name}: {warning}")
-        details = {
-            "repository": str(pushed.reference.repository), "sent": len(pushed.sent), "mounted": pushed.mounted,
-            "bytes_sent": pushed.bytes_sent,
-        }  # fmt: skip
-        note = f"{plural(len(pushed.sent), 'layer')} sent, {human_size(pushed.bytes_sent)}"
-        note += f", {pushed.mounted} taken from others" if pushed.mounted else ""
-        word, note = ("was there", "") if pushed.there else ("pushed", note)
-        return Done(word, pushed.prepared.plan.facts.version, pushed.digest, note, details)
+        return pushed
 
-    yield from run_each(many, selected, act, context, "pushing")
+    with makers_at(scheduler, context) as makers:
+        one = alone if scheduler is None else Waves(many, selected, context, platforms, makers).of
+        yield from run_each(many, selected, lambda member: _sent(one(member), member, context), context, "pushing")
+
+
+def _sent(pushed: Pushed, member: Member, context: Context) -> Done:
+    for warning in pushed.prepared.warnings:
+        context.progress.warn(f"{member.name}: {warning}")
+    details = {
+        "repository": str(pushed.reference.repository), "sent": len(pushed.sent), "mounted": pushed.mounted,
+        "bytes_sent": pushed.bytes_sent,
+    }  # fmt: skip
+    note = f"{plural(len(pushed.sent), 'layer')} sent, {human_size(pushed.bytes_sent)}"
+    note += f", {pushed.mounted} taken from others" if pushed.mounted else ""
+    word, note = ("was there", "") if pushed.there else ("pushed", note)
+    return Done(word, pushed.prepared.plan.facts.version, pushed.digest, note, details)
 
 
 def release_all(
