@@ -28,7 +28,7 @@ from builder.pipeline.context import Context
 from builder.pipeline.locking import lock
 from builder.project import load_project
 
-__all__ = ["main"]
+__all__ = ["Yard", "locked_yard", "main"]
 
 _STACK: Final = ("numpy", "onnxruntime", "pandas", "scikit-learn")
 _POOL: Final = (
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     counts = sorted(int(count) for count in options.counts.split(","))
     with tempfile.TemporaryDirectory(prefix="lockship-many-") as temporary:
         try:
-            yard = _yard((options.work or Path(temporary)).absolute(), max(counts), environ)
+            yard = locked_yard((options.work or Path(temporary)).absolute(), max(counts), environ)
             sys.stdout.write(f"{_page(yard, counts)}\n")
         except CommandError as error:
             say(f"error: {error}")
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _yard(folder: Path, count: int, environ: Mapping[str, str]) -> Yard:
+def locked_yard(folder: Path, count: int, environ: Mapping[str, str]) -> Yard:
     """The repository with `count` projects; those that are there and locked stay."""
     cache = folder / "cache"
     yard = Yard(

@@ -38,6 +38,7 @@ class Workers:
     cluster: LocalCluster
     client: Client
     folder: Path = Path()
+    number: int = 2
 
     @property
     def scheduler(self) -> str:
@@ -47,11 +48,11 @@ class Workers:
         """From now on workers have these variables, and empty caches in `folder`."""
         folder.mkdir(parents=True)
         self.folder = folder
-        self.client.wait_for_workers(2, timeout=60)
+        self.client.wait_for_workers(self.number, timeout=60)
         self.client.register_plugin(Surroundings(environ, folder), name="surroundings")
 
     def caches(self) -> list[Path]:
-        return [self.folder / name for name in ("0", "1")]
+        return [self.folder / str(name) for name in range(self.number)]
 
     def blobs(self) -> set[str]:
         """The digests (hex) that the workers' caches hold, of artifacts and layers."""
@@ -115,13 +116,15 @@ def lone_scheduler(environ: Mapping[str, str]) -> Iterator[tuple[str, subprocess
 
 
 @contextmanager
-def serve_cluster() -> Iterator[Workers]:
-    """Two workers of one thread each, under nannies that start them anew."""
+def serve_cluster(number: int = 2) -> Iterator[Workers]:
+    """Workers of one thread each, under nannies that start them anew."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=number, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster.scheduler_address, set_as_default=False) as client,
     ):
-        yield Workers(cluster, client)
+        yield Workers(cluster, client, number=number)
 
 
 @dataclass
