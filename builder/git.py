@@ -39,6 +39,8 @@ _KEPT: Final = re.compile(r"GIT_(CONFIG_(COUNT|KEY_\d+|VALUE_\d+|GLOBAL|SYSTEM|N
 # core.fsmonitor may name a program to run, log.showSignature mixes gpg's output into ours.
 _PLAIN: Final = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false", "-c", "core.quotePath=false")
 
+_NAMES: Final = "surrogateescape"  # how Python has names of files that are not UTF-8
+
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
@@ -116,7 +118,7 @@ def top_folder(folder: Path, environ: Mapping[str, str]) -> Path | None:
     Raises ProjectError when git refuses to say.
     """
     try:
-        code, output, complaint = _finish(_start(folder, environ, "rev-parse", "--show-toplevel"))
+        code, output, complaint = _finish(_start(folder, environ, "rev-parse", "--show-toplevel"), _NAMES)
     except OSError:
         return None
     if code and "not a git repository" not in complaint:
@@ -134,7 +136,7 @@ def sources(folder: Path, names: Sequence[str], environ: Mapping[str, str]) -> t
         process = _start(folder, environ, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *wanted)
     except OSError:
         return None
-    code, output, complaint = _finish(process)
+    code, output, complaint = _finish(process, _NAMES)
     if code and "not a git repository" not in complaint:
         raise _refused(complaint, folder)
     return None if code else tuple(sorted({path for path in output.split("\0") if path}))
@@ -164,7 +166,7 @@ def changed_files(top: Path, commit: str, environ: Mapping[str, str]) -> tuple[s
     plain = ("--name-only", "-z", "--no-renames", "--no-relative", "--no-ext-diff", "--no-color")
     diff = _start(top, environ, "-c", "diff.autoRefreshIndex=true", "diff", *plain, "--ignore-submodules=none", commit)
     new = _start(top, environ, "ls-files", "-z", "--others", "--exclude-standard")
-    (code, changed, complaint), (other, fresh, trouble) = _finish(diff), _finish(new)
+    (code, changed, complaint), (other, fresh, trouble) = _finish(diff, _NAMES), _finish(new, _NAMES)
     if code or other:
         raise _refused(complaint if code else trouble, top)
     return tuple(sorted({path.rstrip("/") for path in (changed + fresh).split("\0") if path}))
@@ -173,8 +175,8 @@ def changed_files(top: Path, commit: str, environ: Mapping[str, str]) -> tuple[s
 def ignored_files(top: Path, paths: Sequence[str], environ: Mapping[str, str]) -> frozenset[str]:
     """Those of `paths`, relative to `top`, that git doesn't track because it is told to ignore them."""
     process = _start(top, environ, "check-ignore", "-z", "--stdin", stdin=subprocess.PIPE)
-    output, _ = process.communicate("".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"))
-    return frozenset(path for path in output.decode("utf-8", "replace").split("\0") if path)
+    output, _ = process.communicate("".join(f"{path}\0" for path in paths).encode("utf-8", _NAMES))
+    return frozenset(path for path in output.decode("utf-8", _NAMES).split("\0") if path)
 
 
 def is_pushed(folder: Path, commit: str, environ: Mapping[str, str]) -> bool:
@@ -303,9 +305,9 @@ def _start(
     )
 
 
-def _finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+def _finish(process: subprocess.Popen[bytes], errors: str = "replace") -> tuple[int, str, str]:
     output, complaint = process.communicate()
-    return process.returncode, output.decode("utf-8", "replace"), complaint.decode("utf-8", "replace")
+    return process.returncode, output.decode("utf-8", errors), complaint.decode("utf-8", "replace")
 
 
 def _refused(complaint: str, folder: Path) -> ProjectError:

@@ -20,9 +20,10 @@ def load(folder: Path, *artifacts: str, more: str = "") -> Project:
 
 
 def test_the_defaults(tmp_path: Path) -> None:
-    java = load(tmp_path, GOOD, "org.lwjgl:lwjgl:3.3.4:natives-linux").java
+    others = ("org.lwjgl:lwjgl:3.3.4:natives-linux", "com.acme:churn:1.0+5")
+    java = load(tmp_path, GOOD, *others).java
     assert java is not None
-    assert java.artifacts == (GOOD, "org.lwjgl:lwjgl:3.3.4:natives-linux")
+    assert java.artifacts == (GOOD, *others)
     assert (java.repositories, java.folder) == ((), "/app/lib")
 
 
@@ -57,7 +58,18 @@ def test_one_artifact_has_one_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["https://ada:geheim@maven.example.com/r", "https://maven.example.com/r?token=geheim", "http://x.test/r"]
+    "address",
+    [
+        "https://ada:geheim@maven.example.com/r",
+        "https://maven.example.com/r?token=geheim",
+        "http://x.test/r",
+        "https://maven.example.com/${env.TOKEN}",  # Maven would send what is in it
+        "https://${env.TOKEN}.example.com/r",
+        "https://[maven/r",
+        "https://maven.example.com:99999/r",
+        "https:///r",
+        "https://maven..com/r",
+    ],
 )
 def test_a_repository_holds_no_credentials_and_is_asked_over_tls(tmp_path: Path, address: str) -> None:
     with pytest.raises(ProjectError) as caught:
@@ -68,15 +80,19 @@ def test_a_repository_holds_no_credentials_and_is_asked_over_tls(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "folder", ["/", "/usr/share/java", "/opt/venv/lib", "/etc", "//lib/x", "app/lib", "/app/../etc"]
-)
+    "folder",
+    [
+        "/", "/usr/share/java", "/opt/venv/lib", "/etc", "//lib/x", "app/lib", "/app/../etc",
+        "/./etc/x", "/opt/./venv/lib", "/.", "/app/lib\\n", "/app/l\\\\ib",
+    ],
+)  # fmt: skip
 def test_jars_go_into_a_folder_of_their_own(tmp_path: Path, folder: str) -> None:
     with pytest.raises(ProjectError, match="destination"):
         load(tmp_path, GOOD, more=f'destination = "{folder}"')
 
 
 def test_another_folder_is_written_in_one_way(tmp_path: Path) -> None:
-    java = load(tmp_path, GOOD, more='destination = "/usr/local//jars/"').java
+    java = load(tmp_path, GOOD, more='destination = "/usr/./local//jars/"').java
     assert java is not None
     assert java.folder == "/usr/local/jars"
 

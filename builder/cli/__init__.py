@@ -15,6 +15,8 @@ def main() -> NoReturn:
         from builder.cli.app import main as run
 
         run()
-    except KeyboardInterrupt:  # while there was nobody yet to report it
+    except (KeyboardInterrupt, RuntimeError) as error:  # while there was nobody yet to report it
+        if isinstance(error, RuntimeError) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise  # Python wraps one that comes while a class is made
         sys.stderr.write("interrupted\n")
         sys.exit(130)

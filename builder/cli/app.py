@@ -132,6 +132,8 @@ def _invoke(arguments: list[str], terminal: Terminal) -> int:
     except _CommandLineError as error:
         return terminal.usage(error.format_message())
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps one that comes while a class is made
+            return terminal.interrupted()
         return terminal.crash(error)
     return result if isinstance(result, int) else 0
 

@@ -86,6 +86,8 @@ class _Run:
         """Say what is about to be done."""
         for one in self.many.outside:
             self._terminal.note(f"{one.name} is depended on and lies outside {self.many.root}: it is left alone")
+            if one.error is not None:  # what becomes of those that need it, the summary says
+                self._terminal.failed(one.name, one.error)
         if (changes := self._changes) is None:
             return
         for warning in changes.unknown:

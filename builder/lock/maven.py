@@ -102,7 +102,18 @@ def repository_path(name: str, version: str) -> str:
 
 
 def file_names(jars: Sequence[FoundJar]) -> dict[str, str]:
-    """The file of each jar, by its name: as the repository has it; where two have one, their groups stand before it."""
+    """The file of each jar, by its name: as the repository has it; where two have one, their groups stand before it.
+
+    Raises ResolutionError for two that have one even so.
+    """
     plain = {one.name: one.path.name for one in jars}
     count = Counter(plain.values())
-    return {name: file if count[file] == 1 else f"{name.partition(':')[0]}.{file}" for name, file in plain.items()}
+    found = {name: file if count[file] == 1 else f"{name.partition(':')[0]}.{file}" for name, file in plain.items()}
+    owners: dict[str, str] = {}
+    for name, file in found.items():
+        if (other := owners.setdefault(file, name)) != name:
+            raise ResolutionError(
+                f"{other} and {name} would both be {file} in the image",
+                hint="take another version of what needs one of them: `mvn dependency:tree` says what",
+            )
+    return found

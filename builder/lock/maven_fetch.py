@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from builder.cache import Cache
-from builder.errors import ArtifactError
+from builder.errors import ArtifactError, LockshipError, StoreError
 from builder.lock.download import download
 from builder.lock.indexes import IndexFile
 from builder.lock.maven import repository_path
@@ -25,7 +25,7 @@ def fetch_jars(
     """Get `jars` into the cache, those that are not there yet, from the first of `repositories` (addresses) with them.
 
     Raises ArtifactError for one that none of them has, VerificationError for other bytes than were locked, StoreError
-    when a repository can't be asked.
+    when a repository that can't be asked may have it.
     """
     lacking = [one for one in jars if cache.blob(one.digest) is None]
     if not lacking:
@@ -36,16 +36,20 @@ def fetch_jars(
 
         def get(jar: Artifact) -> None:
             path = quote(repository_path(jar.name, jar.version))
+            failure: LockshipError = ArtifactError(
+                f"{jar.name} {jar.version} is in none of {', '.join(map(redacted, repositories))}",
+                hint="name the repository that has it under [java] repositories",
+            )
             for address in repositories:
                 offer = IndexFile(jar.file, f"{address}/{path}", jar.digest, jar.size, False, "", redacted(address))
                 try:
                     download(offer, (jar.digest,), web=web, cache=cache, task=task)
                 except ArtifactError:  # not there: the next one may have it
                     continue
+                except StoreError as error:
+                    failure = error
+                    continue
                 return
-            raise ArtifactError(
-                f"{jar.name} {jar.version} is in none of {', '.join(map(redacted, repositories))}",
-                hint="name the repository that has it under [java] repositories",
-            )
+            raise failure
 
         each(lacking, get, web.stop)

@@ -18,9 +18,13 @@ from builder.errors import LockError
 from builder.javakeys import CENTRAL
 from builder.network import is_loopback
 
-__all__ = ["MavenRepository", "Settings", "read_settings", "repositories_of"]
+__all__ = ["BLOCKED", "MavenRepository", "Settings", "read_settings", "repositories_of"]
+
+BLOCKED: Final = "not-in-lockship.toml"
+"""What Maven calls a repository that nobody named, in its errors."""
 
 _KEPT: Final = ("mirrors", "proxies", "servers")
+_VARIABLE: Final = re.compile(r"\$\{env\.([^}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def repositories_of(addresses: Sequence[str]) -> tuple[MavenRepository, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The sections that are taken over, as they stand in the user's file; `mirrors` are (what it mirrors, address)."""
+    """The sections that are taken over from the user's file; `mirrors` are (what it mirrors, address)."""
 
     sections: Mapping[str, tuple[Element, ...]]
 
@@ -55,10 +59,19 @@ class Settings:
         return tuple((one.findtext("mirrorOf", "").strip(), one.findtext("url", "").strip()) for one in each)
 
     def reached(self, repository: MavenRepository) -> str:
-        """The address that answers for `repository`: its mirror's, if there is one (Maven, "Using Mirrors")."""
+        """The address that answers for `repository`: its mirror's, if there is one (Maven, "Using Mirrors").
+
+        Raises LockError for a mirror without an address that can be asked; it may hold a login, and isn't shown.
+        """
         exact = [url for pattern, url in self.mirrors if pattern == repository.id]
         others = [url for pattern, url in self.mirrors if _mirrors(pattern, repository)]
-        return next(iter((*exact, *others)), repository.url).rstrip("/")
+        found = next(iter((*exact, *others)), repository.url).rstrip("/")
+        if not _is_address(found):
+            raise LockError(
+                f"the mirror for {repository.id} in ~/.m2/settings.xml has no address that can be asked",
+                hint="write one with https://, in which ${env.NAME} stands for a variable that is set",
+            )
+        return found
 
     def render(self, repositories: Sequence[MavenRepository]) -> bytes:
         """The settings for Maven: what is taken over, and nothing is asked but `repositories`.
@@ -70,10 +83,20 @@ class Settings:
             SubElement(root, name).extend(self.sections.get(name, ()))
         other = SubElement(root.find("mirrors"), "mirror")  # type: ignore[arg-type]
         named = ",".join(f"!{one.id}" for one in repositories)
-        for key, value in (("id", "not-in-lockship.toml"), ("mirrorOf", f"*,{named}"), ("url", "http://0.0.0.0/")):
+        for key, value in (("id", BLOCKED), ("mirrorOf", f"*,{named}"), ("url", "http://0.0.0.0/")):
             SubElement(other, key).text = value
         SubElement(other, "blocked").text = "true"
         return bytes(tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        reached = parts.scheme == "file" or (parts.scheme in ("http", "https") and bool(parts.hostname))
+        (parts.hostname or "").encode("idna")  # as whoever connects does: raises for what is no name of a host
+        return reached and parts.port != 0 and "${" not in url  # a port that is none raises, too
+    except ValueError:
+        return False
 
 
 def _mirrors(pattern: str, repository: MavenRepository) -> bool:
@@ -85,7 +108,10 @@ def _mirrors(pattern: str, repository: MavenRepository) -> bool:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Those of ``~/.m2/settings.xml``, or none; raises LockError for a file that can't be read."""
+    """Those of ``~/.m2/settings.xml``, or none; raises LockError for a file that can't be read.
+
+    ``${env.NAME}`` is filled in here: Maven doesn't get to see the environment.
+    """
     file = Path(environ.get("HOME") or Path.home()) / ".m2" / "settings.xml"
     try:
         root = fromstring(file.read_bytes())  # noqa: S314 - the user's own file
@@ -97,4 +123,5 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ) from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
+        element.text = _VARIABLE.sub(lambda match: environ.get(match[1], match[0]), element.text or "")
     return Settings({name: tuple(root.findall(f"{name}/*")) for name in _KEPT})

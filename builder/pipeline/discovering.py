@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from builder.project import PROJECT_FILE
 __all__ = ["SKIPPED", "discover", "project_files", "project_in"]
 
 _NAMES: Final = (PROJECT_FILE, "pyproject.toml")
+_TABLE: Final = re.compile(rb"^[ \t]*\[+[ \t]*tool[ \t]*\.[ \t]*lockship\b", re.MULTILINE)
 SKIPPED: Final = frozenset({".git", ".lockship", ".venv", "node_modules"})
 """Folders of these names hold no projects, whatever lies in them."""
 
@@ -55,13 +57,19 @@ def project_in(folder: Path) -> Path | None:
 
 
 def _is_project(file: Path) -> bool:
-    """A lockship.toml is one whatever it says: reading it tells what is wrong with it."""
+    """A lockship.toml is one whatever it says: reading it tells what is wrong with it.
+
+    So is a pyproject.toml that is no TOML and has our table by its text: it must not be left out without a word.
+    """
     if file.name == PROJECT_FILE:
         return file.is_file()
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        raw = file.read_bytes()
+        document = tomllib.loads(raw.decode("utf-8"))
+    except OSError:
         return False
+    except ValueError:
+        return _TABLE.search(raw) is not None
     tool = document.get("tool")
     return isinstance(tool, dict) and isinstance(tool.get("lockship"), dict)
 

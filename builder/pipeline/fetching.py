@@ -60,7 +60,7 @@ def fetch_missing_jars(project: Project, context: Context, jars: Iterable[Artifa
         named = repositories_of(project.java.repositories if project.java else ())
         fetch_jars(
             lacking,
-            [settings.reached(one) for one in named],
+            list(dict.fromkeys(settings.reached(one) for one in named)),
             network=indexes.from_environment(context.environ).network,
             cache=context.cache,
             progress=context.progress,

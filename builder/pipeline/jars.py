@@ -14,28 +14,28 @@ from builder.errors import LockError, LockshipError, ResolutionError, StoreError
 from builder.javakeys import Java
 from builder.lock.file import Lock
 from builder.lock.maven import PLUGIN, FoundJar, arguments, file_names, pom, read_listing
-from builder.lock.maven_settings import read_settings, repositories_of
+from builder.lock.maven_settings import BLOCKED, read_settings, repositories_of
 from builder.lock.pins import Artifact
 from builder.lock.tools import run_tool
 from builder.pipeline.context import Context
 from builder.pipeline.maven import find_maven, said
 from builder.project import Project
 
-__all__ = ["is_jar", "lock_jars"]
+__all__ = ["lock_jars"]
 
 _DECIDES: Final = ("[java] artifacts", "[java] repositories")
 _TOOL: Final = "maven"
 _NETWORK: Final = re.compile(r"Could not transfer|[Uu]nknown host|[Cc]onnect(ion)? (timed out|refused|reset)")
+# Where programs are, how Java is tuned, and what stands between: managers of versions, whose mvn is a script of theirs.
+_STARTS: Final = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|LD_LIBRARY_PATH|JAVA_HOME|JAVACMD|JAVA_TOOL_OPTIONS|JDK_JAVA_OPTIONS|MAVEN_OPTS"
+    r"|MAVEN_HOME|M2_HOME|(SDKMAN|ASDF|MISE|JENV|NIX)_\w+"
+)
 _RUNTIME: Final = re.compile(r"openjdk-\d+-jre-headless|openjdk")
 
 
-def is_jar(name: str) -> bool:
-    """Whether a name, as ``--upgrade-package`` takes it, is a jar's: nothing else has a colon."""
-    return ":" in name
-
-
 def lock_jars(
-    project: Project, context: Context, base: Lock, old: Lock | None, *, upgrade: bool, upgrade_packages: Sequence[str]
+    project: Project, context: Context, base: Lock, old: Lock | None, *, upgrade: bool, upgrade_jars: Sequence[str]
 ) -> Lock:
     """`base` with the jars of `[java]` on every platform, all of them the same; without, where there is no `[java]`.
 
@@ -44,14 +44,13 @@ def lock_jars(
     VerificationError for a file that isn't what its repository says.
     """
     known = () if old is None else old.platforms[0].jars
-    wanted = {name for name in upgrade_packages if is_jar(name)}
-    if unknown := sorted(wanted - {one.name for one in known}):
+    if unknown := sorted(set(upgrade_jars) - {one.name for one in known}):
         raise UsageError(f"no jar {unknown[0]} is locked", hint="name one as the lock has it, like com.example:library")
     tools = {name: version for name, version in base.tools.items() if name != _TOOL}
     if project.java is None:
         return replace(base, tools=tools, platforms=tuple(replace(one, jars=()) for one in base.platforms))
     same = old is not None and bool(known) and all(old.inputs.get(key) == base.inputs[key] for key in _DECIDES)
-    if old is not None and same and not upgrade and not wanted:
+    if old is not None and same and not upgrade and not upgrade_jars:
         jars, version = known, old.tools.get(_TOOL, "")
     else:
         jars, version = _resolve(project, project.java, context)
@@ -88,6 +87,7 @@ def _resolve(project: Project, java: Java, context: Context) -> tuple[tuple[Arti
     local = context.cache.root / "maven"
     with tempfile.TemporaryDirectory(prefix="lockship-") as name, context.progress.task("resolving jars", unit="steps"):
         folder = Path(name)  # only its owner can look into it, and a login may be among the settings
+        (folder / ".mvn").mkdir()  # where there is none, Maven takes options and extensions from one further up
         (folder / "pom.xml").write_text(pom(java.artifacts, repositories), encoding="utf-8")
         (folder / "settings.xml").write_bytes(settings.render(repositories))
         command = [maven.program, *arguments(folder / "settings.xml", local, folder / "tree")]
@@ -113,7 +113,7 @@ def _run(project: Project, java: Java, context: Context, folder: Path, command: 
 
 def _failure(project: Project, java: Java, words: str) -> LockshipError:
     """What Maven said, as one of our errors: a network that fails is another matter than an artifact that isn't."""
-    if _NETWORK.search(words):
+    if _NETWORK.search(words) and BLOCKED not in words:
         return StoreError(
             f"Maven can't reach a repository:\n{words}",
             hint="check the network; mirrors, proxies and logins are read from ~/.m2/settings.xml",
@@ -130,8 +130,13 @@ def _failure(project: Project, java: Java, words: str) -> LockshipError:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The user's, but for what would change what Maven does: its own file of settings for the shell, and arguments."""
-    return {key: value for key, value in environ.items() if key != "MAVEN_ARGS"} | {"MAVEN_SKIP_RC": "1"}
+    """Of the user's what Java and Maven are started with, and nothing else.
+
+    The description of any artifact can ask for ``${env.NAME}``: what is needed would depend on it, and secrets would
+    end up in addresses. In a locale without UTF-8 Java finds no file with an umlaut in its path.
+    """
+    kept = {key: value for key, value in environ.items() if _STARTS.fullmatch(key)}
+    return kept | {"MAVEN_SKIP_RC": "1", "LC_ALL": "C.UTF-8"}
 
 
 def _taken(found: Sequence[FoundJar], context: Context) -> tuple[Artifact, ...]:

@@ -68,12 +68,14 @@ def lock(
     context.cache.require_writable()
     facts = fingerprints(project)
     base, seen = _lock_base(project, context, old, facts, upgrade=upgrade, upgrade_packages=upgrade_packages)
-    others = [name for name in upgrade_packages if ":" not in name]  # what has a colon is a jar
+    images = names_of(project.image.base) if base.base_digest else frozenset()
+    jars = [name for name in upgrade_packages if ":" in name and "/" not in name and name not in images]
+    others = [name for name in upgrade_packages if name not in jars]
     new, text = _lock_python(project, context, replace(base, inputs=facts), upgrade, others)
-    if project.java is not None or ":" in "".join(upgrade_packages) or any(one.jars for one in new.platforms):
+    if project.java is not None or jars or any(one.jars for one in new.platforms):
         from builder.pipeline.jars import lock_jars  # what only [java] needs
 
-        new = lock_jars(project, context, new, old, upgrade=upgrade, upgrade_packages=upgrade_packages)
+        new = lock_jars(project, context, new, old, upgrade=upgrade, upgrade_jars=jars)
     new = _lock_layers(project, context, new, old, seen)
     _write(project, new, text)
     return LockReport(new, changes(old, new), True)

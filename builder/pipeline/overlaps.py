@@ -14,9 +14,12 @@ from builder.layers.gzip import content_of
 from builder.layers.tar import Entry, Kind
 from builder.lock.file import LockedPlatform
 
-__all__ = ["jar_entries", "stack"]
+__all__ = ["JARS", "jar_entries", "stack"]
 
 _Group = tuple[str, Sequence[Entry]]
+JARS = "[java] artifacts"
+"""What the group of the jars is called."""
+
 _HINT = "give one of them another `target`"
 
 
@@ -43,13 +46,13 @@ def stack(below: Iterable[_Group], groups: Iterable[_Group]) -> list[tuple[Entry
 
 
 def jar_entries(locked: LockedPlatform, cache: Cache) -> tuple[Entry, ...]:
-    """Where the jars go; one that the cache lacks has no bytes that anything could equal."""
+    """Where the jars go, arranged; one that the cache lacks has no bytes that anything could equal."""
     found = []
     for one in locked.jars:
         path = cache.blob(one.digest)
         content: tar.Content = b"" if path is None else partial(read_chunks, path)
         found.append(Entry(f"{one.folder}/{one.file}".lstrip("/"), Kind.FILE, 0o644, one.size, content=content))
-    return tuple(found)
+    return tuple(tar.arrange(found))
 
 
 def _upwards(path: str) -> Iterable[str]:
@@ -66,7 +69,8 @@ def _is_there(entry: Entry, name: str, there: dict[str, tuple[str, Entry]]) -> b
         return True
     if entry.kind is other.kind and entry.link == other.link and _same_bytes(entry, other):
         return True
-    raise ProjectError(f"{name} and {owner} both have /{entry.path}, and not the same", hint=_HINT)
+    hint = _HINT if name != JARS else "give [java] another `destination`"
+    raise ProjectError(f"{name} and {owner} both have /{entry.path}, and not the same", hint=hint)
 
 
 def _same_bytes(one: Entry, other: Entry) -> bool:

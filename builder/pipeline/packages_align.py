@@ -6,6 +6,7 @@ Per version of Python: images of different ones have no layer of a compiled pack
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -139,7 +140,7 @@ def _again(root: Path, shared: Path, partial: bool) -> str:
     words += [where] if where != "." else []
     words += ["-o", shared.name] if (where, shared.name) != (".", LIST_FILE) else []
     words += ["--partial"] if partial else []
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _align_all(

@@ -52,7 +52,7 @@ class PackageList:
 
     def render(self) -> str:
         """The file's text."""
-        lines = [f"# Made anew by `{self.again}`, in this folder, from the requirements of:"]
+        lines = [f"# Made anew by `{_one_line(self.again)}`, in this folder, from the requirements of:"]
         lines += [f"#   {_one_line(path)}" for path in self.projects]
         if self.left_out:
             lines += ["# Left out, because projects contradict each other:"]
@@ -63,8 +63,8 @@ class PackageList:
 
 
 def _one_line(text: str) -> str:
-    """A folder's name may hold anything, and what follows a line's end would be a requirement."""
-    return " ".join(text.splitlines())
+    """A folder's name may hold anything, even what is no text; what follows a line's end would be a requirement."""
+    return " ".join(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines())
 
 
 def origin(text: str) -> Origin:

@@ -87,7 +87,8 @@ def uses_of(project: str, lock: Lock) -> Iterator[Use]:
         for one in locked.artifacts:
             if (layer := layers.get((one.kind, one.name))) is not None:
                 alone = len(layer.holds) == 1
-                yield Use(one.kind, one.name, one.version, project, slot, layer.digest, layer.size, alone)
+                where = one.folder if one.kind == "jar" else slot  # a jar's layer is the same for every image
+                yield Use(one.kind, one.name, one.version, project, where, layer.digest, layer.size, alone)
         for below in locked.base.layers if locked.base is not None else ():
             yield Use("base", lock.base, "", project, slot, below.digest, below.size, alone=False)
 
@@ -141,7 +142,8 @@ def _bytes(uses: Iterable[Use]) -> int:
 
 def newest_first(kind: str, versions: Iterable[str]) -> tuple[str, ...]:
     """Sorted as the packages' own tools have it: PEP 440, Debian's order, for conda and jars by the parts."""
-    return tuple(sorted(versions, key=_order(kind), reverse=True))
+    order = _order(kind)
+    return tuple(sorted(versions, key=lambda one: (order(one), one), reverse=True))
 
 
 def _order(kind: str) -> Any:

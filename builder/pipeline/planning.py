@@ -22,7 +22,7 @@ from builder.lock.file import Lock, LockedPlatform
 from builder.pipeline import standing
 from builder.pipeline.checking import load_lock
 from builder.pipeline.context import Context
-from builder.pipeline.overlaps import jar_entries, stack
+from builder.pipeline.overlaps import JARS, jar_entries, stack
 from builder.pipeline.recipes import is_current, minor, wheel_and_deb_recipes
 from builder.pipeline.shipped import Shipped, shipped
 from builder.project import GitVersion, Project
@@ -86,8 +86,8 @@ def prepare(project: Project, context: Context, platforms: Sequence[Platform] | 
             )  # fmt: skip
     fixed = _fixed_layers(project, locked.platform(wanted[0]))
     beneath = [("the base", entries) for entries in (standing.beneath(locked), *(one.entries for one in fixed))]
-    beneath.append(("[java] artifacts", jar_entries(locked.platform(wanted[0]), context.cache)))
-    own, warnings = _own_layers(project, beneath)
+    jars = jar_entries(locked.platform(wanted[0]), context.cache)
+    own, warnings = _own_layers(project, beneath, jars)
     local: dict[Digest, LocalLayer] = {one.layer.digest: one for one in own}
     recipes: dict[Digest, Recipe] = {}
     images = []
@@ -179,12 +179,13 @@ def _fixed_layers(project: Project, pinned: LockedPlatform) -> tuple[LocalLayer,
 
 
 def _own_layers(
-    project: Project, below: Iterable[tuple[str, Sequence[tar.Entry]]]
+    project: Project, below: Iterable[tuple[str, Sequence[tar.Entry]]], jars: Sequence[tar.Entry]
 ) -> tuple[list[LocalLayer], tuple[str, ...]]:
-    """Models first, then code: from stable to volatile. `below` is what they lie upon, lowest first."""
+    """Models first, then code: from stable to volatile. They lie upon `below`, lowest first, and upon the `jars`."""
     models = [(one.title, _model_entries(project, one)) for one in shipped(project)]
     collected = files.collect(project.root, [(one.source, one.destination) for one in project.image.files])
-    *stacked, code = stack(below, [*models, ("[image] files", collected.entries)])
+    own_files = ("[image] files", collected.entries)
+    _, *stacked, code = stack(below, [(JARS, jars), *models, own_files])
     own = []
     for (name, _), entries in zip(models, stacked, strict=True):
         if entries:

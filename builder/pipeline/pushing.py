@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from builder.content import Digest, Platform
-from builder.errors import LockshipError, RefusedError
+from builder.errors import RefusedError
 from builder.layers.recipe import Layer
-from builder.parallel import Stop, each
+from builder.parallel import Stop, StoppedError, each
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
 from builder.pipeline.makers import LOCAL, Makers
@@ -99,7 +99,7 @@ def push_prepared(
 
 def push_all_prepared(
     plans: Sequence[Prepared], context: Context, *, makers: Makers = LOCAL
-) -> list[Pushed | LockshipError]:
+) -> list[Pushed | Exception]:
     """Push several projects at once, each to its own registry: for each what became of it, in the order of `plans`.
 
     `makers` get the layers of all of them together; what one project fails at doesn't stop the others. What they have
@@ -107,10 +107,12 @@ def push_all_prepared(
     """
     stops = [Stop() for _ in plans]
 
-    def one(number: int) -> Pushed | LockshipError:
+    def one(number: int) -> Pushed | Exception:
         try:
             return push_prepared(plans[number], context, makers=makers, stop=stops[number])
-        except LockshipError as error:
+        except StoppedError:
+            raise
+        except Exception as error:  # this project's alone, a bug of ours too
             return error
 
     return each(range(len(plans)), one, _Stops(stops), threads=_AT_ONCE if makers is not LOCAL else 1)

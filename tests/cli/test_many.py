@@ -107,6 +107,14 @@ def test_failures_are_told_dependents_skipped_and_the_rest_goes_on(yard: Yard) -
     assert summary(done.err)["features"][:4] == ["1.0", "failed", "(exit", "3)"]
 
 
+def test_why_a_project_outside_can_not_be_built_upon_is_told(yard: Yard) -> None:
+    yard.append("features/lockship.toml", "\n[colour]\n")
+    done = yard.run("build", "--all", "churn")
+    assert done.code == 1
+    assert "error: ../features: features/lockship.toml" in done.err and "unknown key 'colour'" in done.err
+    assert "churn: skipped, it depends on ../features, which failed" in done.err
+
+
 def test_failures_of_several_kinds_exit_with_1(yard: Yard) -> None:
     yard.append("features/requirements.in", "beta\n")
     yard.append("report/lockship.toml", "\n[colour]\n")

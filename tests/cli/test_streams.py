@@ -64,3 +64,27 @@ def test_words_for_the_program_are_not_ours(tmp_path: Path) -> None:
     assert done.stdout == b""
     assert done.stderr.startswith(b"error: ")
     assert json.loads(shell("lockship plan --json -C .", tmp_path).stdout)["ok"] is False
+
+
+@pytest.mark.parametrize("where", ["builder.cli.app", "builder.cli.plan"])
+def test_ctrl_c_while_a_class_is_made(tmp_path: Path, where: str) -> None:
+    """Python says RuntimeError then: as the command line starts, and as a command does."""
+    program = f"""
+import importlib.abc, sys
+
+class Interrupts:
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {where!r}:
+            type("Made", (), {{"value": Interrupts()}})
+
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["plan"]
+from builder.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "interrupted")

@@ -10,7 +10,7 @@ import pytest
 
 from builder.cache import Cache
 from builder.content import Digest
-from builder.errors import ArtifactError, LockError, ResolutionError, UsageError, VerificationError
+from builder.errors import ArtifactError, LockError, ResolutionError, StoreError, UsageError, VerificationError
 from builder.lock.maven import FoundJar, file_names, pom, read_listing, repository_path
 from builder.lock.maven_fetch import fetch_jars
 from builder.lock.maven_settings import MavenRepository, read_settings, repositories_of
@@ -68,6 +68,13 @@ def test_two_jars_of_one_file_name_get_their_groups() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("jars", [("g:a 1-b", "g:a:b 1"), ("x:a 1", "y:a 1", "z:x.a 1")])
+def test_no_jar_takes_the_place_of_another(jars: tuple[str, ...]) -> None:
+    found = [FoundJar(name, version, REPO / repository_path(name, version)) for name, version in map(str.split, jars)]
+    with pytest.raises(ResolutionError, match=r"would both be (g\.a-1-b|x\.a-1)\.jar in the image"):
+        file_names(found)
+
+
 SETTINGS = """<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0">
 <localRepository>/shared</localRepository><offline>true</offline>
 <mirrors><mirror><id>m</id><mirrorOf>{of}</mirrorOf><url>https://mirror.example.com/maven/</url></mirror></mirrors>
@@ -102,6 +109,20 @@ def test_a_mirror_answers_for_what_it_mirrors(tmp_path: Path, of: str, reached: 
     mirror = "https://mirror.example.com/maven"
     assert read_settings(settings(tmp_path, of)).reached(CENTRAL) == (mirror if reached else CENTRAL.url)
     assert read_settings({"HOME": str(tmp_path / "nobody")}).reached(CENTRAL) == CENTRAL.url
+
+
+def test_a_mirror_s_address_may_hold_a_variable_as_in_maven(tmp_path: Path) -> None:
+    environ = settings(tmp_path)
+    file = tmp_path / ".m2/settings.xml"
+    file.write_text(file.read_text().replace("mirror.example.com", "${env.NEXUS}"))
+    assert read_settings({**environ, "NEXUS": "nexus.lab"}).reached(CENTRAL) == "https://nexus.lab/maven"
+    assert b"geheim&amp;" in read_settings({**environ, "SECRET": "geheim&"}).render([CENTRAL])
+    with pytest.raises(LockError, match=r"the mirror for central in ~/\.m2/settings\.xml has no address"):
+        read_settings(environ).reached(CENTRAL)
+    for wrong in ("ada:geheim@[host", "ada:geheim@host:port", "ada:geheim@host..lab"):
+        with pytest.raises(LockError) as caught:
+            read_settings({**environ, "NEXUS": wrong}).reached(CENTRAL)
+        assert "geheim" not in str(caught.value)
 
 
 def test_this_machine_is_not_external(tmp_path: Path) -> None:
@@ -140,6 +161,15 @@ def test_a_locked_jar_comes_from_the_repository_that_has_it(shelf: Shelf, cache:
     assert shelf.requests == [f"/maven/nothing-here/{path}", f"/maven/{path}"]
     fetch(jar, cache, shelf.url)
     assert len(shelf.requests) == 2  # what is there is not asked for again
+
+
+def test_a_repository_that_fails_does_not_hide_the_next_one(shelf: Shelf, cache: Cache) -> None:
+    """The sum says whether it is the jar; and Maven asks the next one, too."""
+    jar = locked(shelf.jar("com.acme:churn"))
+    with pytest.raises(StoreError, match="cannot be had from 127"):
+        fetch(jar, cache, "http://127.0.0.1:1/maven", f"{shelf.url}/nothing-here")
+    fetch(jar, cache, "http://127.0.0.1:1/maven", shelf.url)
+    assert cache.checked(jar.digest) is not None
 
 
 def test_a_jar_that_was_tampered_with_is_refused(shelf: Shelf, cache: Cache) -> None:

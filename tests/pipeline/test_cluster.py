@@ -21,14 +21,18 @@ from builder.cache import Cache
 from builder.content import Digest
 from builder.errors import ArtifactError, LockshipError, RefusedError, StoreError, UsageError
 from builder.layers.encode import FORMAT
+from builder.parallel import Stop
 from builder.pipeline import Context, build, lock, plan, prepare, push
 from builder.pipeline.building import build_prepared
-from builder.pipeline.cluster.scheduler import open_cluster, unlike
-from builder.pipeline.cluster.worker import carry_out
+from builder.pipeline.cluster.connecting import unlike
+from builder.pipeline.cluster.errands import Target, layer_errand
+from builder.pipeline.cluster.scheduler import open_cluster
+from builder.pipeline.cluster.worker import Outcome, carry_out
 from builder.pipeline.pushing import Pushed, push_all_prepared
 from builder.progress import SILENT
 from builder.project import load_project
 from builder.registry.client import Registry
+from builder.registry.reference import Repository
 from tests.pipeline.test_bases import bases, put, server
 from tests.pipeline.test_bases import project as project_on
 from tests.pipeline.test_conda import Lab, lab
@@ -280,6 +284,22 @@ def test_credentials_stay_where_they_are(here: World, cluster: Workers, tmp_path
         assert (registry.docker_config / "config.json").read_bytes()[20:60] not in said
 
 
+def test_signed_addresses_stay_here_too(ready: World) -> None:
+    prepared = prepare(ready.load(), ready.context)
+    (ready.root / "requirements.in").write_text(
+        "--find-links https://store.example/wheels?page=2&X-Amz-Signature=Sesame-open-1\n"
+        "--extra-index-url https://Sesame-open-1@index.example/simple?api_key=Sesame-open-1\n"
+        "--extra-index-url https://index.example/simple?token=${INDEX_WORD}\n"
+    )
+    layer = next(layer for image in prepared.plan.images for layer in image.layers if layer.kind == "wheel")
+    errand = layer_errand(prepared, layer, Target(Repository("store.example", "a")), {})
+    assert sorted(errand.files["index-options.in"].decode().splitlines()) == [
+        "--extra-index-url 'https://index.example/simple?token=${INDEX_WORD}'",
+        "--extra-index-url https://index.example/simple",
+        "--find-links 'https://store.example/wheels?page=2'",
+    ]
+
+
 def test_several_projects_share_what_is_made(
     here: World, workers: Workers, registry: RegistryServer, name: str
 ) -> None:
@@ -314,6 +334,65 @@ def test_several_projects_share_what_is_made(
     assert titles == ["alpha 1.0", "beta 1.0"], "sent to one repository, mounted by the other"
 
 
+def test_what_one_project_fails_at_is_not_the_failure_of_the_next(
+    ready: World, cluster: Workers, registry: RegistryServer, name: str, tmp_path: Path
+) -> None:
+    """Workers may not log in where the first wants the layers that the second needs, too."""
+    with serve_registry(tmp_path / "guarded", "basic") as guarded:
+        login = write_login(tmp_path / "stranger", guarded.host, "nobody", "Wrong-password-7")
+        cluster.live_in(ready.folder / "strangers", {**ready.environ, "DOCKER_CONFIG": str(login)})
+        machine = Context(client(ready).cache, {**ready.environ, "DOCKER_CONFIG": str(guarded.docker_config)})
+        text = (ready.root / "lockship.toml").read_text()
+        (ready.root / "lockship.toml").write_text(text.replace(f"{registry.host}/{name}", f"{guarded.host}/{name}"))
+        plans = [prepare(ready.load(), ready.context)]
+        (ready.root / "lockship.toml").write_text(text)
+        plans.append(prepare(ready.load(), ready.context))
+        with open_cluster(cluster.scheduler, SILENT) as makers:
+            (first,) = push_all_prepared(plans[:1], machine, makers=makers)
+            (second,) = push_all_prepared(plans[1:], machine, makers=makers)
+    assert isinstance(first, StoreError)
+    assert isinstance(second, Pushed), second
+    assert tag_of(registry, name, "1.0") == second.digest
+
+
+def test_what_a_dead_worker_took_with_it_is_done_again(
+    ready: World, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.pipeline.cluster.scheduler._ANSWER", 2)
+    with open_cluster(workers.scheduler, SILENT) as makers:
+        future = makers._client.submit(_slowly, str(ready.root / "done"), pure=False)
+        assert within(60, future.done)
+        (place,) = workers.client.who_has([future])[future.key]
+        name = workers.client.scheduler_info()["workers"][place]["name"]
+        os.kill(workers.pid(workers.folder / str(name)), signal.SIGKILL)
+        assert makers._outcome(future, "x") is None
+        assert makers._gather({future: "x"}, Stop(), "waiting") == [Outcome(Digest.of(b""), 1)]
+
+
+def _slowly(file: str) -> Outcome:
+    """At once at first, and in several seconds from then on."""
+    if Path(file).exists():
+        time.sleep(6)
+    Path(file).touch()
+    return Outcome(Digest.of(b""), 1)
+
+
+def test_a_worker_that_was_there_a_moment_ago_may_come_back(ready: World) -> None:
+    with lone_scheduler(ready.environ) as (address, _), open_cluster(address, SILENT) as makers:
+        long_ago = time.monotonic() - 3600
+        with pytest.raises(StoreError, match="has no worker"):
+            makers._look(long_ago)
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard"]
+        with subprocess.Popen(words, env=ready.environ, cwd=ready.root, stderr=subprocess.DEVNULL) as worker:
+            try:
+                assert within(60, lambda: bool(makers._ask(makers._client.scheduler.ncores)))
+                makers._look(long_ago)
+            finally:
+                worker.kill()
+        assert within(60, lambda: not makers._ask(makers._client.scheduler.ncores))
+        makers._look(long_ago)
+
+
 def test_a_scheduler_that_is_not_there(ready: World, registry: RegistryServer, name: str) -> None:
     environ = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "500ms"}
     done = ready.run("push", "--scheduler", "tcp://127.0.0.1:9", "--json", environ=environ)
@@ -328,6 +407,15 @@ def test_something_else_that_answers(ready: World, registry: RegistryServer) -> 
     with (
         pytest.raises(StoreError, match="no Dask scheduler answers"),
         open_cluster(f"tcp://{registry.host}", SILENT, timeout=2),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("host", [".lab", "x" * 70, "ä" * 70], ids=["dot", "long", "umlauts"])
+def test_what_is_no_name_of_a_host(host: str) -> None:
+    with (
+        pytest.raises(StoreError, match="no Dask scheduler answers"),
+        open_cluster(f"tcp://{host}:8786", SILENT, timeout=2),
     ):
         pass
 

@@ -65,8 +65,9 @@ def test_a_pyproject_counts_with_our_table_alone(grounds: Grounds) -> None:
         "b/pyproject.toml": "[tool.ruff]\n",
         "c/pyproject.toml": "not = [toml",
         "d/pyproject.toml": "tool = 1\n",
+        "e/pyproject.toml": '[project]\nname = "e\n[tool.lockship]\n',
     })  # fmt: skip
-    assert found(grounds) == ["a/pyproject.toml"]
+    assert found(grounds) == ["a/pyproject.toml", "e/pyproject.toml"], "one that got broken is not left out silently"
     assert project_in(grounds.root / "a") == grounds.root / "a" / "pyproject.toml"
     assert project_in(grounds.root / "b") is None
 

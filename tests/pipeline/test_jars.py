@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -170,8 +171,6 @@ def test_a_range_below_is_locked_and_moves_when_asked(jvm: Jvm) -> None:
 
 
 def _metadata(shelf: Shelf, *versions: str) -> None:
-    import hashlib
-
     listed = "".join(f"<version>{one}</version>" for one in versions)
     text = (
         "<metadata><groupId>org.words</groupId><artifactId>words</artifactId>"
@@ -245,9 +244,37 @@ def test_only_the_named_repositories_are_asked(jvm: Jvm, tmp_path: Path) -> None
     with serve_shelf(tmp_path / "elsewhere") as other:
         other.jar("com.evil:more")
         jvm.shelf.jar("com.acme:curious", needs=["com.evil:more:1.0"], elsewhere=other.url)
-        with pytest.raises((ResolutionError, StoreError), match=r"com\.evil:more"):
+        with pytest.raises(ResolutionError, match=r"com\.evil:more") as caught:
             jvm.lock("com.acme:curious:1.0")
+        assert "name the repository that has it" in str(caught.value.hint)
         assert other.requests == []
+
+
+def test_no_settings_of_a_folder_above_count(jvm: Jvm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for temporary files is anybody's, and so is what Maven finds in it."""
+    (tmp_path / ".mvn").mkdir()
+    (tmp_path / ".mvn/jvm.config").write_text("-XX:NoSuchOption")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    jvm.here.environ["MAVEN_BASEDIR"] = str(tmp_path)
+    jvm.here.environ["LC_ALL"] = "C"
+    assert len(names(jvm.lock().lock)) == 3
+
+
+def test_no_variable_of_this_machine_decides_what_is_needed(jvm: Jvm) -> None:
+    """Nor is what it holds asked for: the description of any artifact may refer to it."""
+    jvm.here.environ["TOKEN"] = "geheim"
+    described = jvm.shelf.jar("com.acme:choosy", needs=["org.words:words:1.0"]).with_suffix(".pom")
+    section = "<profiles><profile><activation><property><name>env.TOKEN</name></property></activation><dependencies>"
+    text = described.read_text().replace("<dependencies>", section)
+    text = text.replace("</dependencies>", "</dependencies></profile></profiles>")
+    described.write_text(text)
+    described.with_name(described.name + ".sha1").write_text(hashlib.sha1(text.encode()).hexdigest())
+    assert set(names(jvm.lock("com.acme:choosy:1.0").lock)) == {"com.acme:choosy"}
+    jvm.shelf.jar("com.acme:curious", needs=["org.words:words:${env.TOKEN}"])
+    with pytest.raises((ResolutionError, StoreError)) as caught:
+        jvm.lock("com.acme:curious:1.0")
+    assert "geheim" not in str(caught.value)
+    assert not [one for one in jvm.shelf.requests if "geheim" in one]
 
 
 def test_an_empty_machine_builds_without_maven(jvm: Jvm) -> None:

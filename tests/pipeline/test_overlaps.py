@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from builder.cache import Cache
+from builder.content import Digest, Platform
 from builder.errors import ProjectError
 from builder.layers import tar
-from builder.pipeline.overlaps import stack
+from builder.lock.file import LockedPlatform
+from builder.lock.pins import Artifact
+from builder.pipeline.overlaps import JARS, jar_entries, stack
 
 BASE = ("the base", [tar.directory("app"), tar.directory("home/app", 0o755, 7, 7), tar.file("etc/passwd", b"root")])
 
@@ -36,6 +40,16 @@ def test_folders_keep_the_owner_they_have() -> None:
         "home/app/.config": 0,
         "home/app/.config/x": 0,
     }
+
+
+def test_jars_replace_no_link_of_the_base(cache: Cache) -> None:
+    jar = Artifact("jar", "com.acme:churn", "1.0", "churn-1.0.jar", Digest.of(b"jar"), 3, folder="/app/lib")
+    locked = LockedPlatform(Platform("linux", "amd64"), "3.11.2", "2.36", "", (), (), (), jars=(jar,))
+    jars = (JARS, jar_entries(locked, cache))
+    assert [one.path for one in stack([BASE], [jars])[0]] == ["app", "app/lib", "app/lib/churn-1.0.jar"]
+    with pytest.raises(ProjectError, match=r"\[java\] artifacts and the base both have /app, ") as caught:
+        stack([("the base", [tar.symlink("app", "srv/app")])], [jars])
+    assert "destination" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,14 @@ def test_what_somebody_else_wrote(text: str) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x0c"])
 def test_a_folder_name_adds_no_requirement(end: str) -> None:
-    made = PackageList((), (f"a{end}evil==1",), "again", ((f"x{end}evil==1", f"y{end}evil==1"),))
+    made = PackageList((), (f"a{end}evil==1",), f"again{end}evil==1", ((f"x{end}evil==1", f"y{end}evil==1"),))
     assert read_lines(made.render().encode(), "packages.txt") == ()
+
+
+def test_a_folder_whose_name_is_no_text_is_in_the_list_all_the_same() -> None:
+    made = PackageList((Entry("six", "1.17"),), ("a\udcff",), "again a\udcff")
+    assert "#   a\ufffd\n" in made.render()
+    assert origin(made.render()) == "ours"
 
 
 def test_what_pythons_agree_on_needs_no_marker() -> None:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.content import Digest
-from builder.pipeline.packages_use import Use, apart, newest_first, survey
+from builder.content import Digest, Platform
+from builder.lock.file import Lock, LockedLayer, LockedPlatform
+from builder.lock.pins import Artifact
+from builder.pipeline.packages_use import Use, apart, newest_first, survey, uses_of
 
 
 def use(
@@ -94,6 +96,25 @@ def test_how_far_versions_are_apart(newer: str, older: str, expected: str) -> No
 )
 def test_newest_first(kind: str, expected: tuple[str, ...]) -> None:
     assert newest_first(kind, reversed(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("jar", ("1.0.1", "1.0-1")), ("deb", ("1.00", "1.0")), ("wheel", ("1.0.0", "1.0"))]
+)
+def test_versions_that_count_as_one_have_an_order_too(kind: str, expected: tuple[str, ...]) -> None:
+    assert newest_first(kind, expected) == newest_first(kind, reversed(expected)) == expected
+
+
+def test_a_jar_is_the_same_for_every_python() -> None:
+    def lock(version: str, python: str) -> Lock:
+        digest = Digest.of(version.encode())
+        jar = Artifact("jar", "com.acme:churn", version, f"churn-{version}.jar", digest, 7, folder="/app/lib")
+        layer = LockedLayer("jar", "0" * 64, digest, 10, digest, (jar.name,))
+        platform = LockedPlatform(Platform("linux", "amd64"), python, "2.36", python, (), (), (layer,), jars=(jar,))
+        return Lock("debian:bookworm", {}, {}, {}, (platform,))
+
+    found = survey([*uses_of("old", lock("1.0", "3.9.2")), *uses_of("new", lock("1.1", "3.13.5"))])
+    assert (found.stored, found.with_one) == (20, 10)
 
 
 @settings(max_examples=40)

@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from builder.cache import Cache
 from builder.content import Digest
+from builder.datakeys import is_secret
 from builder.errors import ArtifactError, LockshipError
 from builder.image.index import Plan
 from builder.javakeys import Java
@@ -217,7 +218,18 @@ def _index_options(project: Project) -> str:
 
 
 def _public(address: str) -> str:
-    """`address` without a password that is written into it; one that a variable stands for is the worker's matter."""
+    """`address` without passwords and signatures that are written into it; variables are the worker's matter."""
+    address, mark, query = address.partition("?")
+    kept = "&".join(pair for pair in query.split("&") if not _tells(*pair.partition("=")[::2]))
+    return _without_password(address) + (mark + kept if kept else "")
+
+
+def _tells(name: str, value: str) -> bool:
+    """Whether a parameter of an address is a key or a signature, written out."""
+    return is_secret(unquote(name)) and not _VARIABLE.fullmatch(value)
+
+
+def _without_password(address: str) -> str:
     if "@" not in address or "://" not in address:
         return address
     login = urlsplit(address).netloc.rpartition("@")[0]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import queue
 import re
-import socket
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +19,7 @@ from builder.layers.encode import FORMAT
 from builder.layers.recipe import Layer
 from builder.models.artifact import ModelArtifact
 from builder.parallel import Stop
+from builder.pipeline.cluster.connecting import connect, first_line, put_away, quiet, unlike
 from builder.pipeline.cluster.errands import LayerErrand, SealErrand, Target, layer_errand, locations_of, seal_errand
 from builder.pipeline.cluster.worker import Outcome, carry_out
 from builder.pipeline.context import Context
@@ -43,9 +41,6 @@ _CONNECT: Final = 10.0  # seconds until a scheduler that doesn't answer counts a
 _LOOK: Final = 5.0  # seconds between two questions whether it still answers
 _ANSWER: Final = 20.0  # seconds that it may take to answer
 _NO_WORKERS: Final = 300.0  # seconds without a single worker: clusters that grow on demand need some
-_RETRY: Final = 0.25  # seconds until a scheduler that isn't there is tried again
-_GREETING: Final = 1 << 20  # bytes that Dask's first words are surely shorter than
-_CLOSE: Final = 2.0  # seconds to say good-bye
 
 
 @contextmanager
@@ -68,107 +63,14 @@ def open_cluster(
         raise StoreError(
             "a Dask cluster needs Dask on this machine, too", hint="pip install 'lockship[dask]'"
         ) from error
-    with _quiet():
-        client = _connect(address, timeout)
+    with quiet():
+        client = connect(address, timeout)
         cluster = Cluster(client, address, progress, patience)
         try:
             cluster.check()
             yield cluster
         finally:
             cluster.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask's own words about lost connections: ours say it, with what to do next."""
-    logger = logging.getLogger("distributed")
-    loggers = [logger, *(logging.getLogger(f"distributed.{name}") for name in ("client", "core", "comm", "batched"))]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
-
-
-def _connect(address: str, timeout: float) -> Client:
-    import dask
-    from dask.utils import parse_timedelta
-    from distributed import Client
-    from distributed.versions import VersionMismatchWarning
-
-    configured = dask.config.get("distributed.comm.timeouts.connect", None)
-    seconds = min(timeout, parse_timedelta(configured)) if configured else timeout
-    _greeted(address, seconds)
-    client = Client.__new__(Client)  # in two steps: one that couldn't connect is ours to put away
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=VersionMismatchWarning)  # `check` has the last word on versions
-            client.__init__(address, timeout=seconds, set_as_default=False)
-    except Exception as error:
-        _put_away(client)
-        raise _unanswered(address, _first_line(error)) from error
-    return client
-
-
-def _greeted(address: str, seconds: float) -> None:
-    """Raises StoreError unless somebody listens who speaks first and with a small frame, as Dask does.
-
-    Its own client waits forever for one who says nothing, and takes the words of others for sizes.
-    """
-    scheme, _, place = address.partition("://")
-    host, _, port = place.rpartition(":")
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=seconds) as one:
-                if scheme == "tls":
-                    return  # who it is, the certificates say
-                one.settimeout(max(0.1, end - time.monotonic()))
-                head = one.recv(8, socket.MSG_WAITALL)
-                if len(head) == 8 and int.from_bytes(head, "little") < _GREETING:
-                    return
-                raise _unanswered(address, "who listens there speaks another language")
-        except TimeoutError as error:
-            raise _unanswered(address, f"nothing came within {seconds:.0f} seconds") from error
-        except (OSError, OverflowError) as error:
-            if time.monotonic() + _RETRY > end or isinstance(error, socket.gaierror | OverflowError):
-                raise _unanswered(address, getattr(error, "strerror", None) or str(error)) from error
-            time.sleep(_RETRY)  # it may just be starting
-
-
-def _unanswered(address: str, reason: str) -> StoreError:
-    return StoreError(
-        f"{address}: no Dask scheduler answers: {reason}",
-        hint="is that its address, is it running, and may this machine reach it? certificates for tls:// are "
-        "those of Dask's own configuration (distributed.comm.tls)",
-    )
-
-
-def _put_away(client: Client) -> None:
-    """End a client's thread, whether it was ever connected or not."""
-    with suppress(Exception):
-        client.close(timeout=_CLOSE)
-    client.status = "closed"  # or it would try once more when it is collected
-    with suppress(Exception):
-        client._loop_runner.stop()
-
-
-def unlike(versions: Mapping[str, Any]) -> str | None:
-    """What is wrong with the versions that `Client.get_versions` found, or None: all speak one `distributed`."""
-
-    def of(one: Any) -> str:
-        packages = one.get("packages", {}) if isinstance(one, dict) else {}
-        return str(packages.get("distributed"))
-
-    ours = of(versions.get("client"))
-    others = {"the scheduler": of(versions.get("scheduler"))}
-    others |= {f"the worker {name}": of(one) for name, one in sorted(versions.get("workers", {}).items())}
-    return next(
-        (f"{who} has distributed {has}, this machine {ours}" for who, has in others.items() if has != ours), None
-    )
 
 
 class Cluster:
@@ -184,8 +86,9 @@ class Cluster:
         self._patience = patience
         self._lock = threading.Lock()
         self._layers: dict[Digest, dict[Repository, Future]] = {}
+        self._behind: dict[str, LayerErrand] = {}  # what to do by oneself, by the key of a task behind another
         self._begun: list[Future] = []
-        self._seen_worker = False
+        self._seen = float("-inf")  # when there was a worker
         self._told: set[str] = set()
 
     def check(self) -> None:
@@ -196,7 +99,6 @@ class Cluster:
                 f"{self._address}: {wrong}: they may not understand each other",
                 hint="install the same version of distributed for workers, scheduler and this machine",
             )
-        self._seen_worker = bool(versions["workers"])
         self._progress.note(f"{self._address}: {plural(len(versions['workers']), 'worker')}")
 
     def close(self) -> None:
@@ -205,7 +107,7 @@ class Cluster:
             left = [future for future in self._begun if not future.done()]
             if left:
                 self._client.cancel(left)
-        _put_away(self._client)
+        put_away(self._client)
 
     # what makers do
 
@@ -224,7 +126,7 @@ class Cluster:
         largest_first = sorted(layers, key=lambda layer: -layer.size)
         errands = [layer_errand(prepared, layer, target, seen) for layer in largest_first]
         futures = {self._layer(errand): errand.layer.title for errand in errands}
-        outcomes = self._gather(futures, stop, "making layers on the cluster")
+        outcomes = self._gather(futures, stop, f"{prepared.plan.facts.name}: making layers on the cluster")
         return Made(sent={one.digest: one.sent for one in outcomes})
 
     def finish(
@@ -257,7 +159,25 @@ class Cluster:
                     f"make-{errand.layer.title[:60]}",
                     after=None if first is None else first[1],
                 )
+                if first is not None:
+                    self._behind[known[repository].key] = errand
             return known[repository]
+
+    def _alone(self, future: Future) -> Future | None:
+        """Anew, without the other one, the task of a layer that failed behind another: that may be its failure only."""
+        with self._lock:
+            errand = self._behind.get(future.key)
+        if errand is None or future.status != "error":
+            return None
+        with self._telling_of_loss():
+            error = self._client.sync(future._exception)
+        if not isinstance(error, LockshipError):
+            return None
+        with self._lock:
+            known = self._layers[errand.layer.digest]
+            if known[errand.target.repository] is future:
+                known[errand.target.repository] = self._submit(errand, f"make-{errand.layer.title[:60]}")
+            return known[errand.target.repository]
 
     def _submit(self, errand: LayerErrand | SealErrand, name: str, after: Future | None = None) -> Future:
         size = errand.layer.size if isinstance(errand, LayerErrand) else 1 << 62  # what finishes a project goes first
@@ -281,9 +201,11 @@ class Cluster:
     def _gather(self, futures: Mapping[Future, str], stop: Stop, label: str) -> list[Outcome]:
         """The outcomes of all `futures`, which have titles; raises what the first one that fails raises."""
         done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        titles = dict(futures)
         for future in futures:
             future.add_done_callback(done.put)
         outcomes: list[Outcome] = []
+        lost: list[Future] = []
         began = looked = time.monotonic()
         with self._progress.task(label, len(futures), unit="tasks") as task:
             while len(outcomes) < len(futures):
@@ -294,9 +216,18 @@ class Cluster:
                     if time.monotonic() - looked > _LOOK:
                         self._look(began)
                         looked = time.monotonic()
+                    while lost:
+                        done.put(lost.pop())
                     continue
-                outcomes.append(self._outcome(future, futures[future]))
-                task.advance(1)
+                if (again := self._alone(future)) is not None:
+                    titles[again] = titles[future]
+                    again.add_done_callback(done.put)
+                    continue
+                if (outcome := self._outcome(future, titles[future])) is None:
+                    lost.append(future)
+                else:
+                    outcomes.append(outcome)
+                    task.advance(1)
         for text in (warning for one in outcomes for warning in one.warnings):
             self._warn(text)
         return outcomes
@@ -309,15 +240,22 @@ class Cluster:
         if not known:
             self._progress.warn(text)
 
-    def _outcome(self, future: Future, title: str) -> Outcome:
+    def _outcome(self, future: Future, title: str) -> Outcome | None:
+        """What a task that was done came to; None when the worker that knew it died, and another one does it again."""
         from distributed import KilledWorker
 
-        if future.status in ("cancelled", "lost"):
+        if future.status in ("lost", "pending"):
+            return None
+        if future.status == "cancelled":
             raise self._lost()
         with self._telling_of_loss():
             error = None if future.status == "finished" else self._client.sync(future._exception)
             if error is None:
-                outcome = self._client.sync(future._result, callback_timeout=_ANSWER)
+                try:
+                    outcome = self._client.sync(future._result, callback_timeout=_ANSWER)
+                except TimeoutError:
+                    self._ask(self._client.scheduler.ncores)  # raises when it is the scheduler that doesn't answer
+                    return None
                 assert isinstance(outcome, Outcome)
                 return outcome
         if isinstance(error, LockshipError):
@@ -330,7 +268,7 @@ class Cluster:
             )
         if _is_strange(error):
             raise StoreError(
-                f"{self._address}: the cluster doesn't understand the work: {_first_line(error)}",
+                f"{self._address}: the cluster doesn't understand the work: {first_line(error)}",
                 hint=f"install lockship[dask] {__version__} on the scheduler's machine and on all workers",
             )
         raise error
@@ -338,8 +276,8 @@ class Cluster:
     def _look(self, began: float) -> None:
         """Raises StoreError when the scheduler no longer answers, or no worker came in all that time."""
         if self._ask(self._client.scheduler.ncores):
-            self._seen_worker = True
-        elif time.monotonic() - began > self._patience:
+            self._seen = time.monotonic()
+        elif time.monotonic() - max(began, self._seen) > self._patience:
             raise StoreError(
                 f"{self._address} has no worker, and none came in {self._patience:.0f} seconds",
                 hint="start some: dask worker SCHEDULER --nthreads 1",
@@ -383,7 +321,3 @@ def _is_strange(error: BaseException) -> bool:
     if isinstance(error, AttributeError):
         return "Can't get attribute" in str(error)
     return isinstance(error, RuntimeError) and "deserializ" in str(error).lower()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

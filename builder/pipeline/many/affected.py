@@ -78,8 +78,10 @@ def since_of(top: Path, asked: str | None, environ: Mapping[str, str]) -> Since:
     head = git.commit_of(top, "HEAD", environ)
     if head is None:
         return Since(None, "nothing: there is no commit yet")
-    branch = git.default_branch(top, environ)
-    main = git.commit_of(top, f"refs/remotes/origin/{branch}", environ) if branch else None
+    # CI fetches into an empty repository, where git doesn't write down which branch origin starts from
+    known = git.default_branch(top, environ)
+    mains = {name: git.commit_of(top, f"refs/remotes/origin/{name}", environ) for name in _usual(known)}
+    branch, main = next(((name, commit) for name, commit in mains.items() if commit), (known, None))
     common = git.merge_base(top, head, main, environ) if main else None
     if common is not None and common != head:
         return Since(common, f"{common[:12]}, where this branch left origin/{branch}")
@@ -93,6 +95,10 @@ def since_of(top: Path, asked: str | None, environ: Mapping[str, str]) -> Since:
             hint="fetch more of it (fetch-depth: 0, or git fetch --unshallow), or give --since", file=top,
         )  # fmt: skip
     return Since(None, "nothing: there is no commit before this one")
+
+
+def _usual(known: str | None) -> tuple[str, ...]:
+    return ("main", "master") if known is None else (known,)
 
 
 @dataclass
@@ -116,7 +122,8 @@ class _Changes:
     def first(self, inputs: Inputs) -> str | None:
         """A changed path, relative to the checkout, that is one of `inputs` or lies in one; None when there is none."""
         found = {path for place in inputs.paths for path in self._at(place)}
-        found |= {path for place, counts in inputs.chosen for path in self._at(place) if counts(path)}
+        for place, counts in inputs.chosen:  # a submodule that holds the place is above it, and may be anything
+            found |= {path for path in self._at(place) if not path.startswith(place) or counts(path)}
         return os.path.relpath(min(found), self.top) if found else None
 
     def _at(self, place: str) -> Iterable[str]:
@@ -156,7 +163,9 @@ def _unknown(
         if (inputs := made.get(member.file)) is not None:
             named = {*(inputs.paths - inputs.derived), *(place for place, _ in inputs.chosen)}
             root = os.path.realpath(member.file.parent)
-            places |= {path: member.name for path in named if path != root and os.path.exists(path)}  # noqa: PTH110
+            there = (path for path in named if path != root and os.path.exists(path))  # noqa: PTH110
+            # git says nothing of a path that leads through a link; where that leads is among the inputs
+            places |= {path: member.name for path in there if (up := Path(path).parent) == up.resolve()}
     inside = {os.path.relpath(path, top): path for path in places if Path(path).is_relative_to(top)}
     ignored = git.ignored_files(top, sorted(inside), environ)
     outside = [path for path in places if not Path(path).is_relative_to(top)]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from builder.datakeys import is_url
 from builder.errors import LockshipError
@@ -19,6 +21,8 @@ from builder.project import Project
 __all__ = ["Inputs", "inputs_of"]
 
 Matches = Callable[[str], bool]
+
+_LINKS: Final = 40  # that lead to each other, as Linux has it (path_resolution(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ def inputs_of(project: Project) -> Inputs:
         unread = error
     names = [
         project.file.name, LOCK_FILE, REQUIREMENTS_FILE, CONDA_FILE, ".dockerignore", *_ignore_files(project),
-        *required, *project.python.constraints, *project.python.conda, *(one for one in links if not is_url(one)),
+        *required, *project.python.constraints, *project.python.conda,
+        *(place for link in links for place in _local(link)),
         *_requirement_files(project), *_of_image(project), *_of_models(project), *_of_releases(project),
     ]  # fmt: skip
     made = [file for name, model in project.named_models if model.is_converted for file in _results(project, name)]
@@ -59,7 +64,19 @@ def _absolute(project: Project, names: Iterable[str]) -> frozenset[str]:
     """Both the name's own place and where links lead from there."""
     root = os.path.realpath(project.root)
     places = {os.path.normpath(os.path.join(root, name)) for name in names}  # noqa: PTH118  names may be absolute
-    return frozenset(places | {os.path.realpath(place) for place in places})
+    return frozenset(step for place in places for step in _trail(place))
+
+
+def _trail(place: str) -> set[str]:
+    """`place`, where it is behind links, and every step on the way: a link in the middle may be led elsewhere."""
+    found = {os.path.realpath(place)}
+    while place not in found and len(found) <= _LINKS:
+        found.add(place)
+        links = (one for one in (*map(str, reversed(Path(place).parents)), place) if os.path.islink(one))  # noqa: PTH114
+        if (link := next(links, None)) is not None:
+            target = os.path.join(os.path.dirname(link), os.readlink(link))  # noqa: PTH115, PTH118, PTH120
+            place = os.path.normpath(f"{target}/{os.path.relpath(place, link)}")
+    return found
 
 
 def _requirement_files(project: Project) -> Iterator[str]:
@@ -74,10 +91,19 @@ def _of_image(project: Project) -> Iterator[str]:
         if not project.path(one.source).is_dir():
             yield one.source
     for source in project.image.sources:
+        yield from _local(source.uri)
         if source.keyring is not None:
             yield source.keyring
-    if project.image.snapshot is not None and not is_url(project.image.snapshot):
-        yield project.image.snapshot
+    if project.image.snapshot is not None:
+        yield from _local(project.image.snapshot)
+
+
+def _local(address: str) -> Iterator[str]:
+    """The path that `address` is, or that ``file://`` names; none for what lies on a server."""
+    if address.startswith("file:"):
+        yield unquote(urlsplit(address).path)
+    elif not is_url(address):
+        yield address
 
 
 def _of_models(project: Project) -> Iterator[str]:
@@ -102,22 +128,28 @@ def _of_releases(project: Project) -> Iterator[str]:
 
 
 def _ignore_files(project: Project) -> Iterator[str]:
-    """The files by which git leaves files out of folders, up to the top of the checkout."""
-    if any(project.path(one.source).is_dir() for one in project.image.files):
-        root = Path(os.path.realpath(project.root))
-        for folder in (root, *root.parents):
-            yield str(folder / ".gitignore")
-            if (folder / ".git").exists():
-                return
+    """The files by which git leaves files out of folders, from there up to the top of the checkout."""
+    root = Path(os.path.realpath(project.root))
+    for one in project.image.files:
+        if project.path(one.source).is_dir():
+            place = root / os.path.normpath(one.source)
+            for folder in (place, *place.parents):
+                yield str(folder / ".gitignore")
+                if (folder / ".git").exists():
+                    break
 
 
 def _folders(project: Project) -> Iterator[tuple[str, Matches]]:
-    """Folders of `[image] files`, without what stays out of the image."""
+    """Folders of `[image] files`, without what stays out of the image; a link is taken as one, and not followed."""
     root = Path(os.path.realpath(project.root))
     out = excluded(root)
     for one in project.image.files:
         if project.path(one.source).is_dir():
-            yield os.path.normpath(root / one.source), lambda path: not out(Path(path))
+            place = os.path.normpath(root / one.source)
+            for step in {place} if os.path.islink(place) else _trail(place):  # noqa: PTH114
+                if Path(step).is_relative_to(root):
+                    # what .gitignore says counts, whatever leaves that file itself out
+                    yield step, lambda path: path.endswith("/.gitignore") or not out(Path(path))
 
 
 def _data(project: Project) -> Iterator[tuple[str, Matches]]:
@@ -128,8 +160,17 @@ def _data(project: Project) -> Iterator[tuple[str, Matches]]:
         if glob.has_magic(pattern) and not (project.root / pattern).exists():
             parts = pattern.split("/")
             yield root, lambda path, parts=parts: _fits(os.path.relpath(path, root).split("/"), parts)  # type: ignore[misc]
+            found = {Path(root, path) for path in glob.iglob(pattern, root_dir=root, recursive=True)}  # noqa: PTH207
+            places = {str(path) for path in found if not path.is_dir() and path.resolve() != path}
         else:
-            yield os.path.normpath(f"{root}/{pattern}"), lambda path: True
+            places = {f"{root}/{pattern}", *_links(f"{root}/{pattern}")}
+        yield from ((step, lambda path: True) for place in places for step in _trail(os.path.normpath(place)))
+
+
+def _links(folder: str) -> Iterator[str]:
+    """The links below `folder`, which lead to files: data sets have those, while links to folders aren't followed."""
+    for here, _, names in os.walk(folder):
+        yield from (path for path in (f"{here}/{name}" for name in names) if os.path.islink(path))  # noqa: PTH114
 
 
 def _fits(parts: list[str], pattern: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
@@ -96,7 +97,8 @@ def _tried(member: Member, act: Callable[[Member], Done], before: float) -> Outc
     except Exception as bug:
         told = LockshipError(
             f"{type(bug).__name__}: {bug}",
-            hint=f"a bug in lockship; the same command with -C {member.path} and without --all writes down the details",
+            hint="a bug in lockship; the same command with -C "
+            f"{os.path.relpath(member.file.parent)} and without --all writes down the details",
         )
         return Outcome(member, "failed", time.monotonic() - begun, error=told)
     return Outcome(member, "done", time.monotonic() - begun, done)

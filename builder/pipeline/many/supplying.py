@@ -45,7 +45,7 @@ class Supply:
     """What `supply` found out: layers that nobody could make, by those who tried."""
 
     context: Context
-    failures: dict[tuple[Hashable, Digest], LockshipError] = field(default_factory=dict)
+    failures: dict[tuple[Hashable, Digest], Exception] = field(default_factory=dict)
     made: int = 0
 
     def fill(self, wish: Wish) -> int:
@@ -107,7 +107,7 @@ class _Effort:
     together: Prepared
     context: Context
     call: Callable[[Prepared, Context, Sequence[Layer]], None]
-    failures: dict[Digest, LockshipError] = field(default_factory=dict)
+    failures: dict[Digest, Exception] = field(default_factory=dict)
     hopeless: int = 0
 
     def make(self, layers: Sequence[Layer]) -> None:
@@ -117,10 +117,10 @@ class _Effort:
         try:
             self.call(self.together, self.context, layers)
             self.hopeless = 0
-        except LockshipError as error:
+        except Exception as error:  # a bug of ours, too, is only the failure of those that need the layer
             self._divide([layer for layer in layers if self.context.cache.blob(layer.digest) is None], error)
 
-    def _divide(self, left: Sequence[Layer], error: LockshipError) -> None:
+    def _divide(self, left: Sequence[Layer], error: Exception) -> None:
         if isinstance(error, StoreError):
             self.hopeless += 1
         if len(left) == 1 or self.hopeless >= _HOPELESS:

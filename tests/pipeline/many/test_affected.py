@@ -170,11 +170,92 @@ def test_a_link_counts_with_what_it_leads_to(grounds: Grounds) -> None:
     assert touched(grounds) == {"features", "api", "batch"}
 
 
+# what a project says, what there is, links by where they lead, and what changes: a text, or (->) a link
+LINKED = {
+    "a link in the middle": (
+        '[python]\nconstraints = ["../team.txt"]\n', ["v1.txt", "v2.txt"],
+        {"team.txt": "now.txt", "now.txt": "v1.txt"}, "now.txt", "->v2.txt",
+    ),
+    "a folder behind a link": (
+        '[image]\nfiles = ["a/b"]\n', ["last/c/b/x.py"], {"last/a": "c"}, "last/c/b/x.py", "new",
+    ),
+    "an ignore file in between": (
+        '[image]\nfiles = ["src/code"]\n', ["last/src/code/x.txt"], {}, "last/src/.gitignore", "*.txt",
+    ),
+    "data behind a link": ('[data]\ntraining = "now"\n', ["last/v1/x.csv"], {"last/now": "v1"}, "last/v1/x.csv", "new"),
+    "a link among data": (
+        '[data]\ntraining = "data"\n', ["last/v1/x.csv"], {"last/data/x.csv": "../v1/x.csv"}, "last/v1/x.csv", "new",
+    ),
+    "a link that a pattern finds": (
+        '[data]\ntraining = "data/*.csv"\n', ["last/v1/x.csv"], {"last/data/x.csv": "../v1/x.csv"},
+        "last/v1/x.csv", "new",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "files", "links", "path", "change"), LINKED.values(), ids=LINKED.keys())
+def test_what_leads_elsewhere(
+    grounds: Grounds, says: str, files: list[str], links: dict[str, str], path: str, change: str
+) -> None:
+    grounds.project("last", says)
+    grounds.write(dict.fromkeys(files, ""))
+    for place, target in links.items():
+        (grounds.root / place).parent.mkdir(exist_ok=True)
+        (grounds.root / place).symlink_to(target)
+    grounds.commit()
+    assert touched(grounds) == set()
+    (grounds.root / path).unlink(missing_ok=True)
+    if change.startswith("->"):
+        (grounds.root / path).symlink_to(change.removeprefix("->"))
+    else:
+        grounds.write({path: change})
+    assert touched(grounds) == {"last"}
+
+
+def test_an_ignore_file_counts_even_where_it_is_left_out_itself(grounds: Grounds) -> None:
+    grounds.write({"model/.dockerignore": "**/.gitignore\n"})
+    grounds.commit()
+    grounds.write({"model/code/.gitignore": "*.py\n"})
+    assert touched(grounds) == {"model"}
+
+
+def test_what_lies_above_the_repository_is_no_ignore_file_of_its(grounds: Grounds, tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("")
+    grounds.write({"lockship.toml": 'name = "top"\nversion = "1"\n[image]\nfiles = ["."]\n'})
+    grounds.commit()
+    assert look(grounds).unknown == ()
+    grounds.write({".gitignore": "*.log\n"})
+    assert "repo" in touched(grounds)
+
+
+def test_links_that_lead_round_and_round(grounds: Grounds) -> None:
+    grounds.project("last", '[python]\nconstraints = ["../one/x.txt", "../more/x.txt"]\n')
+    for name, target in {"one": "other", "other": "one", "more": "more/more"}.items():
+        (grounds.root / name).symlink_to(target)
+    grounds.commit()
+    assert look(grounds).reasons.popitem()[1].startswith("what it requires can't be read")  # type: ignore[attr-defined]
+
+
 def test_local_packages_count(grounds: Grounds) -> None:
     grounds.write({"features/requirements.txt": "--find-links ../wheels\nours\n", "wheels/ours.whl": "1"})
     grounds.commit()
     grounds.write({"wheels/ours.whl": "2"})
     assert touched(grounds) == {"features", "api", "batch"}
+
+
+@pytest.mark.parametrize(("where", "says"), [
+    ("r.in", "--find-links file://{0}/own%20debs\n"),
+    ("lockship.toml", "[[image.sources]]\nuri = 'file://{0}/own debs'\n"),
+    ("lockship.toml", "[image]\nsnapshot = 'file://{0}/own debs'\n"),
+])  # fmt: skip
+def test_addresses_of_this_machine_count(grounds: Grounds, where: str, says: str) -> None:
+    grounds.project("last", "[python]\nrequirements = ['r.in']\n")
+    grounds.write({"last/r.in": "", "own debs/one": "1"})
+    with (grounds.root / "last" / where).open("a") as file:
+        file.write(says.format(grounds.root))
+    grounds.commit()
+    grounds.write({"own debs/one": "2"})
+    assert touched(grounds) == {"last"}
 
 
 def test_a_submodule_counts_for_what_lies_in_it(grounds: Grounds, tmp_path: Path) -> None:
@@ -186,6 +267,31 @@ def test_a_submodule_counts_for_what_lies_in_it(grounds: Grounds, tmp_path: Path
     grounds.commit()
     (grounds.root / "sub" / "limits.txt").write_text("numpy<2\n")
     assert touched(grounds) == {"last"}
+
+
+def test_a_project_in_a_submodule_counts(grounds: Grounds, tmp_path: Path) -> None:
+    other = Grounds(tmp_path / "other")
+    other.project("lib", '[image]\nfiles = ["code"]\n')
+    other.write({"lib/code/x.py": "", "lib/.dockerignore": "drafts\n"})
+    other.commit()
+    grounds.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other.root), "sub")
+    grounds.project("last", 'depends-on = ["../sub/lib"]\n')
+    grounds.commit()
+    (grounds.root / "sub/lib/code/x.py").write_text("new\n")
+    assert touched(grounds) == {"last"}
+
+
+def test_names_that_are_not_utf_8(grounds: Grounds) -> None:
+    folder = Path(os.fsdecode(os.fsencode(grounds.root) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "lockship.toml").write_text('name = "last"\nversion = "1.0"\n')
+    grounds.commit()
+    (folder / "lockship.lock").write_text("new")
+    (why,) = look(grounds).reasons.values()
+    assert os.fsencode(why) == b"caf\xe9/lockship.lock changed"
+    (folder / "lockship.lock").unlink()
+    moved = grounds.root.rename(grounds.root.parent / folder.name)
+    assert touched(Grounds(moved, new=False)) == set()
 
 
 def test_inside_of_root_alone_with_what_lies_around_it(grounds: Grounds) -> None:
@@ -215,6 +321,16 @@ def test_ignored_inputs_are_named_and_do_not_count(grounds: Grounds) -> None:
     assert found.reasons == {}
     (warning,) = found.unknown
     assert "git ignores model/model.skops (of model), model/raw (of model)" in warning
+
+
+def test_ignored_inputs_are_named_beside_one_behind_a_link(grounds: Grounds) -> None:
+    grounds.write({".gitignore": "*.skops\n", "real/limits.txt": ""})
+    (grounds.root / "link").symlink_to("real")
+    grounds.project("last", '[python]\nconstraints = ["../link/limits.txt"]\n[model]\nsource = "m.skops"\n')
+    grounds.commit()
+    grounds.write({"last/m.skops": ""})
+    (warning,) = look(grounds).unknown
+    assert "git ignores last/m.skops (of last)" in warning
 
 
 def test_inputs_outside_of_the_repository_are_named(grounds: Grounds, tmp_path: Path) -> None:
@@ -261,6 +377,19 @@ def test_a_branch_is_compared_with_where_it_left_the_default_one(grounds: Ground
     assert found.since.commit == start
     assert "where this branch left origin/main" in found.since.words
     assert [file.parent.name for file in found.reasons] == ["model"]
+
+
+def test_a_clone_of_ci_that_does_not_know_the_default_branch(grounds: Grounds, tmp_path: Path) -> None:
+    start = grounds.git("rev-parse", "HEAD")
+    clone = cloned(grounds, tmp_path / "clone")
+    clone.git("remote", "set-head", "origin", "--delete")
+    clone.git("switch", "-q", "-c", "topic")
+    for name in ("features", "snakes"):
+        clone.write({f"{name}/lockship.lock": "new"})
+        clone.commit()
+    found = look(clone, None)
+    assert (found.since.commit, len(found.reasons)) == (start, 4)
+    assert "where this branch left origin/main" in found.since.words
 
 
 def test_on_the_default_branch_the_last_commit_counts(grounds: Grounds, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from builder.cache import Cache
-from builder.errors import ArtifactError, LockshipError, StoreError
+from builder.errors import ArtifactError, StoreError
 from builder.layers.recipe import Layer
 from builder.pipeline.context import Context
 from builder.pipeline.many.supplying import Supply, Wish, supply
@@ -25,7 +25,7 @@ WHEELS = ("alpha", "beta", "gamma")
 class Maker:
     """Makes layers, but for some; `calls` says what it was asked for."""
 
-    def __init__(self, *bad: str, error: Callable[[str], LockshipError] = ArtifactError) -> None:
+    def __init__(self, *bad: str, error: Callable[[str], Exception] = ArtifactError) -> None:
         self.bad = bad
         self.error = error
         self.calls: list[list[str]] = []
@@ -68,6 +68,14 @@ def test_who_needs_what_can_not_be_made_is_told(yard: Yard) -> None:
     for one in (churn, features):
         found.fill(one)
     with pytest.raises(ArtifactError, match="gamma can't be made"):
+        found.fill(fraud)
+
+
+def test_a_bug_is_the_failure_of_those_alone_that_meet_it(yard: Yard) -> None:
+    found, (churn, features, fraud) = run(yard, Maker("gamma", error=ValueError))
+    for one in (churn, features):
+        found.fill(one)
+    with pytest.raises(ValueError, match="gamma can't be made"):
         found.fill(fraud)
 
 
