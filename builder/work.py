@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 from builder.cache import Cache
 from builder.errors import LockError, LockshipError
@@ -20,6 +20,8 @@ from builder.layers.worker import Job, receive, send
 from builder.progress import Progress, Task
 
 __all__ = ["make_all", "workers"]
+
+_PATIENCE: Final = 10.0  # seconds that a child gets to clean up after itself
 
 
 def workers() -> int:
@@ -114,10 +116,14 @@ class _Worker:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout):  # the end of its input ends it too
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # the signal came where Python lets no exception out
+            self._process.kill()
+            self._process.wait()
 
     def run(self, job: Job) -> Layer:
         """Make one layer; raises what making it raised."""

@@ -107,12 +107,12 @@ def test_a_registry_gives_it_to_anybody(ready: World, registry: RegistryServer, 
 def test_a_push_that_was_cut_off_before_the_models_tag_is_gone_on_with(
     ready: World, registry: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builder.pipeline import building, open_registry, push
+    from builder.pipeline import open_registry, push, sealing
     from builder.registry.reference import parse_repository
 
     repository = f"{registry.host}/models/{tmp_path.name.lower()}"
     with monkeypatch.context() as patch:
-        patch.setattr(building, "tag_models", lambda models, store: None)
+        patch.setattr(sealing, "tag_models", lambda models, store: None)
         push(ready.load(), ready.context, repository=repository)
     with open_registry(parse_repository(repository), ready.context) as store:
         assert store.tags().keys() == {"1.0"}
