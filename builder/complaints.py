@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from builder.errors import ProjectError
 
-__all__ = ["explain", "unknown_key"]
+__all__ = ["explain", "line_of", "unknown_key"]
 
 # pydantic's words for what TOML calls otherwise
 _WORDS: Final = {
@@ -103,6 +103,20 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
         if (found := _section_in(inner)) is not None:
             return found
     return None
+
+
+def line_of(file: Path | None, word: str, *, key: str = "") -> int | None:
+    """The line (1-based) of a file on which `word` stands in quotes, None when there is none.
+
+    With `key` the search begins at the first line that starts with it.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file is not None else []
+    except (OSError, ValueError):
+        return None
+    start = next((number for number, line in enumerate(lines, 1) if line.lstrip().startswith(key)), 1)
+    quoted = (number for number, line in enumerate(lines, 1) if f'"{word}"' in line or f"'{word}'" in line)
+    return next((number for number in quoted if number >= start), None)
 
 
 def _line_of(text: str, keys: Sequence[str]) -> int | None:

@@ -9,14 +9,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from builder.sections import Absolute, Section
 
-__all__ = ["CENTRAL", "Java"]
+__all__ = ["CENTRAL", "JAR_NAME", "JAR_VERSION", "Java"]
 
 CENTRAL: Final = "https://repo.maven.apache.org/maven2"
 
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+JAR_NAME: Final = re.compile(rf"{_PART.pattern}(:{_PART.pattern}){{1,2}}")
+"""``group:artifact``, with ``:classifier`` where there is one."""
+JAR_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _MOVING: Final = re.compile(r"(?i).*-SNAPSHOT|LATEST|RELEASE")
 _RANGE: Final = re.compile(r".*[\[\](),].*")
-_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 # Maven would fill in ${env.NAME}, and send what is in it to whatever host stands here: no part of an address.
 _ADDRESS: Final = re.compile(
     r"(https://[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|http://(127\.0\.0\.1|localhost))"
@@ -36,7 +38,7 @@ def _coordinates(value: str) -> str:
         raise ValueError("a SNAPSHOT, LATEST or RELEASE is another file tomorrow: name a released version")
     if wrong := [part for part in (group, rest[0], *rest[2:]) if not _PART.fullmatch(part)]:
         raise ValueError(f"{wrong[0]!r} can't be part of a Maven artifact: letters, digits, _ . - stand there")
-    if not _VERSION.fullmatch(rest[1]):
+    if not JAR_VERSION.fullmatch(rest[1]):
         raise ValueError(f"{rest[1]!r} can't be part of a Maven artifact: letters, digits, _ . + - are in a version")
     return value
 

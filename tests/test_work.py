@@ -138,6 +138,21 @@ def test_a_stopped_worker_leaves_nothing_half_written(cache: Cache, tmp_path: Pa
     assert known(big, cache) is None
 
 
+def test_a_worker_that_hears_no_signal_ends_with_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work._Worker, "stop", lambda self: None)
+    with work._Worker() as worker:
+        pass
+    assert worker._process.returncode == 0
+
+
+def test_a_worker_that_hears_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_PATIENCE", 0.1)
+    monkeypatch.setattr(work._Worker, "stop", lambda self: None)
+    with work._Worker() as worker:
+        worker._process.send_signal(signal.SIGSTOP)
+    assert worker._process.returncode == -signal.SIGKILL
+
+
 def test_an_answer_that_is_cut_off_is_the_end(cache: Cache) -> None:
     for data in (b"", b"\1\0", b"\5" + bytes(7) + b"abc"):
         with pytest.raises(EOFError):

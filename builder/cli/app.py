@@ -30,6 +30,7 @@ from builder.cli.options import (
     RootArgument,
     SchedulerOption,
     SinceOption,
+    of_many,
     opened,
 )
 from builder.cli.packages import packages
@@ -233,7 +234,7 @@ def build(
     quiet: QuietOption = False,
 ) -> None:
     """Build the image into the store. Prints the digest."""
-    if everything or affected or root is not None or since is not None:
+    if of_many(root, everything, affected, since):
         from builder.cli import many
 
         choice = many.Choice(project, everything, affected, root, since, scheduler=scheduler)
@@ -264,7 +265,7 @@ def push(
     quiet: QuietOption = False,
 ) -> None:
     """Push the image to the registry, building what it lacks. Prints the digest."""
-    if everything or affected or root is not None or since is not None:
+    if of_many(root, everything, affected, since):
         from builder.cli import many
 
         choice = many.Choice(project, everything, affected, root, since, repository, scheduler)

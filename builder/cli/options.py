@@ -22,6 +22,7 @@ __all__ = [
     "RootArgument",
     "SchedulerOption",
     "SinceOption",
+    "of_many",
     "opened",
 ]
 
@@ -60,6 +61,11 @@ RootArgument = Annotated[
     Path | None, typer.Argument(metavar="[ROOT]", help="With --all: the folder of the projects.", show_default=False)
 ]
 HERE = Path()
+
+
+def of_many(root: Path | None, everything: bool, affected: bool, since: str | None) -> bool:
+    """Whether a command is about many projects: that those words fit each other is for it to check."""
+    return everything or affected or root is not None or since is not None
 
 
 def opened(json: bool, quiet: bool) -> Terminal:

@@ -17,6 +17,7 @@ from builder.cli.options import (
     QuietOption,
     RootArgument,
     SinceOption,
+    of_many,
     opened,
 )
 
@@ -66,7 +67,7 @@ def release(
     quiet: QuietOption = False,
 ) -> None:
     """Check, convert, build, push, attest and record this version as a release. Prints the digest."""
-    if everything or affected or root is not None or since is not None:
+    if of_many(root, everything, affected, since):
         from builder.cli import many
 
         choice = many.Choice(project, everything, affected, root, since, repository)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from builder.complaints import line_of
 from builder.content import Digest, Platform
 from builder.errors import LockError, ProjectError, ResolutionError
 from builder.lock import sources
@@ -62,7 +63,7 @@ def suite_of(base: str, *, file: Path | None = None) -> str:
         f"image.base: {base!r} can't be a base that is put together from packages",
         hint=f"write base = {known}; the image of that name is docker.io/library/{base}",
         file=file,
-        line=_line(file, base),
+        line=line_of(file, base),
     )
 
 
@@ -152,26 +153,16 @@ def _check_known(apt: Apt, names: Sequence[str], python: str, suite: str, file: 
             f"debian:{suite} has no Python {python}; it has {' and '.join(has) or 'none'}",
             hint=f"change [python] version or [image] base: {suites}",
             file=file,
-            line=_line(file, python),
+            line=line_of(file, python),
         )
     close = difflib.get_close_matches(missing, apt.names(missing[:3]), n=3)
     raise ProjectError(
         f"debian:{suite} has no package {missing!r} for {apt.architecture}",
         hint=f"did you mean {' or '.join(map(repr, close))}?" if close else "search it at packages.debian.org",
         file=file,
-        line=_line(file, missing),
+        line=line_of(file, missing),
     )
 
 
 def _project_file(root: Path) -> Path | None:
     return next((path for name in ("lockship.toml", "pyproject.toml") if (path := root / name).is_file()), None)
-
-
-def _line(file: Path | None, value: str) -> int | None:
-    """The first line that holds `value` as a string of TOML."""
-    if file is None or not file.is_file():
-        return None
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if f'"{value}"' in line or f"'{value}'" in line:
-            return number
-    return None

@@ -17,6 +17,7 @@ from typing import Any, Final
 from builder.content import MEDIA_LAYER_GZIP, MEDIA_LAYER_TAR, Digest, Platform
 from builder.errors import LockError, LockshipError, StaleLockError
 from builder.files import write_file
+from builder.javakeys import JAR_NAME, JAR_VERSION
 from builder.lock import images
 from builder.lock.images import BaseImage
 from builder.lock.pins import Artifact
@@ -45,8 +46,6 @@ _RELOCK = "run `lockship lock` to write it anew"
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _CONDA_NAME: Final = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
-_JAR_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*){1,2}")
-_JAR_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _FOLDER: Final = re.compile(r"(/(?!\.\.?(/|$))[^/\\\x00-\x1f\x7f]+)+")
 _FILE: Final = re.compile(r"[A-Za-z0-9_][^/\\\x00-\x1f\x7f]*")
 _SUBDIR: Final = re.compile(r"noarch|linux-64|linux-aarch64")
@@ -269,7 +268,7 @@ def _artifact(kind: str, part: Mapping[str, Any]) -> Artifact:
     return Artifact(
         kind=kind,
         name=text(part["name"], _name_of(kind)),
-        version=text(part["version"], _JAR_VERSION) if kind == "jar" else text(part["version"]),
+        version=text(part["version"], JAR_VERSION) if kind == "jar" else text(part["version"]),
         file=text(part["file"], _FILE),
         digest=Digest.from_hex(text(part["sha256"])),
         size=number(part["size"]),
@@ -281,7 +280,7 @@ def _artifact(kind: str, part: Mapping[str, Any]) -> Artifact:
 
 
 def _name_of(kind: str) -> re.Pattern[str]:
-    return {"conda": _CONDA_NAME, "jar": _JAR_NAME}.get(kind, _NAME)
+    return {"conda": _CONDA_NAME, "jar": JAR_NAME}.get(kind, _NAME)
 
 
 def _artifacts(name: str, artifacts: Iterable[Artifact]) -> Iterable[str]:

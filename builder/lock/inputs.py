@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.complaints import line_of
 from builder.content import Digest
 from builder.errors import ProjectError
 from builder.lock.pyproject import Place, PyprojectSource, read_pyproject
@@ -107,12 +108,7 @@ class _Reader:
     def mention(self, text: str) -> Place:
         """Where the project file names `text`."""
         file = self._project.file
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            return file, None
-        found = (number for number, line in enumerate(lines, 1) if f'"{text}"' in line or f"'{text}'" in line)
-        return file, next(found, None)
+        return file, line_of(file, text)
 
     def requirement_source(self, source: str) -> str | PyprojectSource:
         """One entry of ``[python] requirements``."""

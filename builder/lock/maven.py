@@ -11,6 +11,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from builder.errors import LockError, ResolutionError
+from builder.javakeys import JAR_NAME, JAR_VERSION
 from builder.lock.maven_settings import MavenRepository
 
 __all__ = ["PLUGIN", "FoundJar", "arguments", "file_names", "pom", "read_listing", "repository_path"]
@@ -65,8 +66,8 @@ def arguments(settings: Path, repository: Path, listing: Path) -> list[str]:
 def read_listing(text: str, repository: Path) -> tuple[FoundJar, ...]:
     """The jars in the plugin's answer, whose files are below `repository`; sorted by name.
 
-    Raises ResolutionError for what can't be locked: a SNAPSHOT, or something else than a jar. What is only a
-    description (``pom``) holds nothing and is passed over.
+    Raises ResolutionError for what can't be locked: a SNAPSHOT, something else than a jar, a name that no lock has.
+    What is only a description (``pom``) holds nothing and is passed over.
     """
     found = []
     for line in text.splitlines():
@@ -84,6 +85,11 @@ def read_listing(text: str, repository: Path) -> tuple[FoundJar, ...]:
             raise ResolutionError(
                 f"{name} {version} is a SNAPSHOT, which is another file tomorrow",
                 hint="something in [java] artifacts needs it: take a released version of that",
+            )
+        if not JAR_NAME.fullmatch(name) or not JAR_VERSION.fullmatch(version):
+            raise ResolutionError(
+                f"{name} {version}: a lock has no such names: letters, digits, _ . - (and + in versions) stand there",
+                hint="something in [java] artifacts needs it: `mvn dependency:tree` says what",
             )
         jar = FoundJar(name, version, Path(path))
         if jar.path != repository / repository_path(name, version):

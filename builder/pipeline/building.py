@@ -14,7 +14,7 @@ from builder.image.index import Plan
 from builder.layers.recipe import Layer
 from builder.parallel import Stop, each
 from builder.pipeline.context import Context
-from builder.pipeline.makers import LOCAL, Made, Makers
+from builder.pipeline.makers import LOCAL, Build, Made, Makers
 from builder.pipeline.models import artifacts, store_models
 from builder.pipeline.planning import LocalLayer, Prepared, prepare
 from builder.pipeline.stores import open_store
@@ -72,45 +72,38 @@ def build_prepared(
     before, `shared` are repositories that the store may take layers from, and `stop` is what its transfers heed.
     `makers` make what nobody has.
     """
-    plan, stop = prepared.plan, stop or Stop()
-    tag = plan.facts.version
+    plan, tag = prepared.plan, prepared.plan.facts.version
+    build = Build(prepared, context, store, shared, stop or Stop())
     previous = store.resolve(tag) if move else None  # otherwise it is nobody's, or refused in the end
-    missing = _missing(prepared, store, shared, stop)
-    sent = _write(prepared, context, missing, store, near, shared, stop, makers) if missing else {}
+    missing = _missing(build)
+    sent = _write(build, missing, near, makers) if missing else {}
     models = artifacts(prepared)
-    store_models(models, store, stop)
-    finished = makers.finish(prepared, models, store, stop, move=move)
+    store_models(models, store, build.stop)
+    finished = makers.finish(build, models, move=move)
     moved = previous if previous not in (None, plan.descriptor.digest) else None
     written = tuple(layer for layer in missing if sent.get(layer.digest) != 0)
     return Built(plan, tag, written, moved, prepared.warnings, sum(sent.values()) + finished)
 
 
-def _missing(prepared: Prepared, store: Store, shared: Sequence[Repository], stop: Stop) -> list[Layer]:
+def _missing(build: Build) -> list[Layer]:
     """Layers that the store lacks and can take from nowhere, each once, in the plan's order."""
+    prepared, store, shared = build.prepared, build.store, build.shared
     layers = list({layer.digest: layer for image in prepared.plan.images for layer in image.layers}.values())
 
     def is_there(layer: Layer) -> bool:
         own = prepared.sources.get(layer.digest)
         return store.adopt(layer.descriptor, (own, *shared) if own else shared)
 
-    there = each(layers, is_there, stop, threads=store.parallel)
+    there = each(layers, is_there, build.stop, threads=store.parallel)
     return [layer for layer, found in zip(layers, there, strict=True) if not found]
 
 
-def _write(
-    prepared: Prepared,
-    context: Context,
-    missing: Sequence[Layer],
-    store: Store,
-    near: Layout | None,
-    shared: Sequence[Repository],
-    stop: Stop,
-    makers: Makers,
-) -> Mapping[Digest, int]:
+def _write(build: Build, missing: Sequence[Layer], near: Layout | None, makers: Makers) -> Mapping[Digest, int]:
     """Each layer from the project's files, from the layout nearby, or from `makers`; the bytes that those sent."""
+    prepared, context, store = build.prepared, build.context, build.store
     made = [layer for layer in missing if layer.digest not in prepared.local]
     lacking = [layer for layer in made if near is None or not near.adopt(layer.descriptor)]
-    done = makers.make(prepared, context, lacking, store, shared, stop) if lacking else Made()
+    done = makers.make(build, lacking) if lacking else Made()
     left = [layer for layer in missing if layer.digest not in done.sent]
 
     def write(layer: Layer) -> None:
@@ -125,7 +118,7 @@ def _write(
 
     largest_first = sorted(left, key=lambda layer: -layer.size)
     with context.progress.task("writing layers", sum(layer.size for layer in left)) as task:
-        each(largest_first, write, stop, threads=store.parallel)
+        each(largest_first, write, build.stop, threads=store.parallel)
     return done.sent
 
 

@@ -13,7 +13,7 @@ from builder import git
 from builder.errors import ProjectError
 from builder.project import PROJECT_FILE
 
-__all__ = ["SKIPPED", "discover", "project_files", "project_in"]
+__all__ = ["SKIPPED", "discover", "discover_some", "project_files", "project_in", "settled"]
 
 _NAMES: Final = (PROJECT_FILE, "pyproject.toml")
 _TABLE: Final = re.compile(rb"^[ \t]*\[+[ \t]*tool[ \t]*\.[ \t]*lockship\b", re.MULTILINE)
@@ -35,6 +35,22 @@ def discover(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     known = git.sources(root, _NAMES, environ)
     listing: Iterable[str] = _walk(root, environ) if known is None else known
     return tuple(root / path for path in project_files(listing, lambda path: _is_project(root / path)))
+
+
+def settled(path: Path) -> Path:
+    """`path` from the root of the file system on; ``..`` behind a link leads to where the system says."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def discover_some(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """As `discover` below ``settled(root)``; raises ProjectError when there are none."""
+    found = discover(settled(root), environ)
+    if not found:
+        raise ProjectError(
+            f"no project in {root} or below",
+            hint="name the folder that holds the projects, each with its lockship.toml; what git ignores doesn't count",
+        )
+    return found
 
 
 def project_files(listing: Iterable[str], is_project: Callable[[str], bool]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from builder.complaints import line_of
 from builder.errors import LockError, LockshipError, ResolutionError, StoreError, UsageError, VerificationError
 from builder.javakeys import Java
 from builder.lock.file import Lock
@@ -119,13 +120,11 @@ def _failure(project: Project, java: Java, words: str) -> LockshipError:
             hint="check the network; mirrors, proxies and logins are read from ~/.m2/settings.xml",
         )
     guilty = next((one for one in java.artifacts if ":".join(one.split(":")[:2]) + ":" in words), "")
-    lines = project.file.read_text(encoding="utf-8").splitlines()
-    line = next((number for number, text in enumerate(lines, 1) if guilty and guilty in text), None)
     return ResolutionError(
         f"Maven can't resolve [java] artifacts:\n{words}",
         hint='correct the artifact, or name the repository that has it: repositories = ["https://…"] under [java]',
         file=project.file,
-        line=line,
+        line=line_of(project.file, guilty) if guilty else None,
     )
 
 

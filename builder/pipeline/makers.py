@@ -16,7 +16,7 @@ from builder.pipeline.sealing import seal
 from builder.registry.reference import Repository
 from builder.registry.store import Store
 
-__all__ = ["LOCAL", "Made", "Makers"]
+__all__ = ["LOCAL", "Build", "Made", "Makers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +30,41 @@ class Made:
     sent: Mapping[Digest, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A plan that becomes true in `store`; `shared` are repositories that it may take layers from.
+
+    `stop` ends whatever is done for it with StoppedError.
+    """
+
+    prepared: Prepared
+    context: Context
+    store: Store
+    shared: Sequence[Repository]
+    stop: Stop
+
+
 class Makers(Protocol):
     """Makes locked layers, and finishes an image once its store has them all. Safe for several threads."""
 
-    def make(
-        self,
-        prepared: Prepared,
-        context: Context,
-        layers: Sequence[Layer],
-        store: Store,
-        shared: Sequence[Repository],
-        stop: Stop,
-    ) -> Made:
-        """Make `layers` of `prepared`, verified: what the lock says, or VerificationError.
+    def make(self, build: Build, layers: Sequence[Layer]) -> Made:
+        """Make `layers`, verified: what the lock says, or VerificationError."""
 
-        `shared` are repositories that `store` may take layers from; `stop` ends it with StoppedError.
-        """
-
-    def finish(
-        self, prepared: Prepared, models: Sequence[ModelArtifact], store: Store, stop: Stop, *, move: bool
-    ) -> int:
-        """As `builder.pipeline.sealing.seal`; the bytes that others than `store` sent for it."""
+    def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
+        """As `builder.pipeline.sealing.seal`; the bytes that others than the build's own store sent for it."""
 
 
 class _Local:
     """The process pool of `builder.work`; layers stay in this machine's cache."""
 
-    def make(
-        self,
-        prepared: Prepared,
-        context: Context,
-        layers: Sequence[Layer],
-        store: Store,
-        shared: Sequence[Repository],
-        stop: Stop,
-    ) -> Made:
+    def make(self, build: Build, layers: Sequence[Layer]) -> Made:
         from builder.pipeline.remaking import make_missing  # heavy, and needed seldom
 
-        make_missing(prepared, context, layers)
+        make_missing(build.prepared, build.context, layers)
         return Made(frozenset(layer.digest for layer in layers))
 
-    def finish(
-        self, prepared: Prepared, models: Sequence[ModelArtifact], store: Store, stop: Stop, *, move: bool
-    ) -> int:
-        seal(prepared.plan, models, store, stop, move=move)
+    def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
+        seal(build.prepared.plan, models, build.store, build.stop, move=move)
         return 0
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import LockshipError, ProjectError
+from builder.errors import LockshipError
 from builder.lock.file import Lock
 from builder.pipeline.checking import load_lock
-from builder.pipeline.discovering import discover
+from builder.pipeline.discovering import discover_some, settled
 from builder.project import Project, load_project
 
-__all__ = ["LeftOut", "Member", "gather", "member_files", "settled"]
+__all__ = ["LeftOut", "Member", "gather", "member_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +33,13 @@ class LeftOut:
     hint: str
 
 
-def settled(path: Path) -> Path:
-    """`path` from the root of the file system on; ``..`` behind a link leads to where the system says."""
-    return path.resolve() if ".." in path.parts else path.absolute()
-
-
 def member_files(root: Path, environ: Mapping[str, str]) -> dict[str, Path]:
     """The project files below `root`, by the path of their folder, sorted.
 
     Raises ProjectError when there is no such folder, or no project in it.
     """
     top = settled(root)
-    found = {file.parent.relative_to(top).as_posix(): file for file in discover(top, environ)}
-    if not found:
-        raise ProjectError(
-            f"no project in {root} or below",
-            hint="name the folder that holds the projects, each with its lockship.toml",
-        )
-    return found
+    return {file.parent.relative_to(top).as_posix(): file for file in discover_some(root, environ)}
 
 
 def gather(root: Path, environ: Mapping[str, str]) -> tuple[tuple[Member, ...], tuple[LeftOut, ...]]:

@@ -26,7 +26,7 @@ from builder.lock.pyproject import PyprojectSource
 from builder.lock.python import resolve
 from builder.lock.requirement_lines import Asked
 from builder.pipeline.context import Context
-from builder.pipeline.packages import settled
+from builder.pipeline.discovering import settled
 from builder.pipeline.packages_conflicts import Conflict, Line, align, culprits
 from builder.pipeline.packages_list import LIST_FILE, PackageList, entries_of, origin
 from builder.pipeline.packages_needs import Needs, lines_of, names_list, options_of, read_needs, targets_of

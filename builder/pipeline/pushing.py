@@ -20,7 +20,7 @@ from builder.pipeline.stores import open_registry, open_store, repository_of, sh
 from builder.project import Project
 from builder.registry.reference import Reference, Repository, parse_repository
 
-__all__ = ["Pushed", "makers_at", "push", "push_all_prepared", "push_prepared"]
+__all__ = ["Pushed", "makers_at", "push", "push_all_prepared"]
 
 _AT_ONCE: Final = 16  # projects: each of them mostly waits for the cluster
 
@@ -62,27 +62,17 @@ def push(
     digest, StoreError when the registry (or the scheduler) can't be reached or refuses.
     """
     target = parse_repository(repository) if repository else repository_of(project)
-    shared_repositories(project, target)
+    shared = shared_repositories(project, target)
     prepared = prepare(project, context, platforms)
     with makers_at(scheduler, context) as makers:
-        return push_prepared(prepared, context, repository=repository, makers=makers)
+        return _push(prepared, context, target, shared, makers, Stop())
 
 
-def push_prepared(
-    prepared: Prepared,
-    context: Context,
-    *,
-    repository: str | None = None,
-    makers: Makers = LOCAL,
-    stop: Stop | None = None,
+def _push(
+    prepared: Prepared, context: Context, target: Repository, shared: Sequence[Repository], makers: Makers, stop: Stop
 ) -> Pushed:
-    """As `push`, from a plan that was made already; `stop` ends it with StoppedError."""
-    project = prepared.project
-    target = parse_repository(repository) if repository else repository_of(project)
-    shared = shared_repositories(project, target)
-    version = prepared.plan.facts.version
+    project, version = prepared.project, prepared.plan.facts.version
     reference = Reference(target, version, prepared.plan.descriptor.digest)
-    stop = stop or Stop()
     with open_registry(target, context, plain_http=project.store.plain_http, push=True, stop=stop) as registry:
         if (found := registry.resolve(version)) == reference.digest:
             tag_models(artifacts(prepared), registry)  # the push before may have been cut off there
@@ -97,25 +87,26 @@ def push_prepared(
         return Pushed(reference, prepared, built.written, registry.mounted, registry.sent + built.sent_by_others)
 
 
-def push_all_prepared(
-    plans: Sequence[Prepared], context: Context, *, makers: Makers = LOCAL
-) -> list[Pushed | Exception]:
+def push_all_prepared(plans: Sequence[Prepared], context: Context, makers: Makers) -> list[Pushed | Exception]:
     """Push several projects at once, each to its own registry: for each what became of it, in the order of `plans`.
 
-    `makers` get the layers of all of them together; what one project fails at doesn't stop the others. What they have
-    in common a cluster makes once. Ctrl-C stops all of them.
+    `makers`, a cluster, get the layers of all of them together, and make once what they have in common; what one
+    project fails at doesn't stop the others. Ctrl-C stops all of them.
     """
     stops = [Stop() for _ in plans]
 
     def one(number: int) -> Pushed | Exception:
         try:
-            return push_prepared(plans[number], context, makers=makers, stop=stops[number])
+            project = plans[number].project
+            target = repository_of(project)
+            shared = shared_repositories(project, target)
+            return _push(plans[number], context, target, shared, makers, stops[number])
         except StoppedError:
             raise
         except Exception as error:  # this project's alone, a bug of ours too
             return error
 
-    return each(range(len(plans)), one, _Stops(stops), threads=_AT_ONCE if makers is not LOCAL else 1)
+    return each(range(len(plans)), one, _Stops(stops), threads=_AT_ONCE)
 
 
 class _Stops(Stop):

@@ -57,6 +57,9 @@ def test_what_cannot_be_locked_is_refused() -> None:
         read_listing(line("com.a:y", "1.0-SNAPSHOT"), REPO)
     with pytest.raises(ResolutionError, match=r"y-1\.0\.so \(so\), and only jars can be locked"):
         read_listing(line("com.a:y", "1.0", "so").replace(".jar", ".so"), REPO)
+    for name, version in (("com.a:y", "1.0~rc1"), ("com.a:y!", "1.0")):
+        with pytest.raises(ResolutionError, match="a lock has no such names"):
+            read_listing(line(name, version), REPO)
     with pytest.raises(LockError, match="isn't understood: something else"):
         read_listing("something else", REPO)
 

@@ -322,7 +322,7 @@ def test_several_projects_share_what_is_made(
 
     asked = len(here.index.requests)
     with open_cluster(workers.scheduler, SILENT) as makers:
-        first, second, third = push_all_prepared(plans, client(here), makers=makers)
+        first, second, third = push_all_prepared(plans, client(here), makers)
     assert isinstance(first, Pushed)
     assert isinstance(third, Pushed)
     assert isinstance(second, RefusedError)
@@ -348,8 +348,8 @@ def test_what_one_project_fails_at_is_not_the_failure_of_the_next(
         (ready.root / "lockship.toml").write_text(text)
         plans.append(prepare(ready.load(), ready.context))
         with open_cluster(cluster.scheduler, SILENT) as makers:
-            (first,) = push_all_prepared(plans[:1], machine, makers=makers)
-            (second,) = push_all_prepared(plans[1:], machine, makers=makers)
+            (first,) = push_all_prepared(plans[:1], machine, makers)
+            (second,) = push_all_prepared(plans[1:], machine, makers)
     assert isinstance(first, StoreError)
     assert isinstance(second, Pushed), second
     assert tag_of(registry, name, "1.0") == second.digest
@@ -451,7 +451,7 @@ def test_a_cluster_without_workers(ready: World) -> None:
         open_cluster(address, SILENT, patience=1) as makers,
         pytest.raises(StoreError, match=f"{address} has no worker, and none came in 1 seconds") as caught,
     ):
-        push_all = push_all_prepared([prepared], client(ready), makers=makers)
+        push_all = push_all_prepared([prepared], client(ready), makers)
         assert isinstance(push_all[0], LockshipError)
         raise push_all[0]
     assert "dask worker" in str(caught.value.hint)

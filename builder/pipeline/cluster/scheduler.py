@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from builder import __version__
@@ -22,13 +23,10 @@ from builder.parallel import Stop
 from builder.pipeline.cluster.connecting import connect, first_line, put_away, quiet, unlike
 from builder.pipeline.cluster.errands import LayerErrand, SealErrand, Target, layer_errand, locations_of, seal_errand
 from builder.pipeline.cluster.worker import Outcome, carry_out
-from builder.pipeline.context import Context
-from builder.pipeline.makers import Made
-from builder.pipeline.planning import Prepared
+from builder.pipeline.makers import Build, Made
 from builder.progress import Progress
 from builder.registry.client import Registry
 from builder.registry.reference import Repository
-from builder.registry.store import Store
 from builder.words import plural
 
 if TYPE_CHECKING:
@@ -111,41 +109,31 @@ class Cluster:
 
     # what makers do
 
-    def make(
-        self,
-        prepared: Prepared,
-        context: Context,
-        layers: Sequence[Layer],
-        store: Store,
-        shared: Sequence[Repository],
-        stop: Stop,
-    ) -> Made:
+    def make(self, build: Build, layers: Sequence[Layer]) -> Made:
         """One task per layer, the largest first; see `Makers.make`."""
-        target = self._target(prepared, store, shared)
-        seen = locations_of(prepared, layers, context)
+        prepared, target = build.prepared, self._target(build)
+        seen = locations_of(prepared, layers, build.context)
         largest_first = sorted(layers, key=lambda layer: -layer.size)
         errands = [layer_errand(prepared, layer, target, seen) for layer in largest_first]
         futures = {self._layer(errand): errand.layer.title for errand in errands}
-        outcomes = self._gather(futures, stop, f"{prepared.plan.facts.name}: making layers on the cluster")
+        outcomes = self._gather(futures, build.stop, f"{prepared.plan.facts.name}: making layers on the cluster")
         return Made(sent={one.digest: one.sent for one in outcomes})
 
-    def finish(
-        self, prepared: Prepared, models: Sequence[ModelArtifact], store: Store, stop: Stop, *, move: bool
-    ) -> int:
+    def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
         """One task for the project; see `Makers.finish`."""
         assert not move, "a registry's tags stay where they are"
-        errand = seal_errand(prepared, tuple(models), self._target(prepared, store, ()))
-        name = prepared.plan.facts.name
-        (outcome,) = self._gather({self._submit(errand, f"finish-{name}"): name}, stop, f"finishing {name}")
+        errand = seal_errand(build.prepared, tuple(models), replace(self._target(build), shared=()))
+        name = build.prepared.plan.facts.name
+        (outcome,) = self._gather({self._submit(errand, f"finish-{name}"): name}, build.stop, f"finishing {name}")
         return outcome.sent
 
-    def _target(self, prepared: Prepared, store: Store, shared: Sequence[Repository]) -> Target:
-        if not isinstance(store, Registry):
+    def _target(self, build: Build) -> Target:
+        if not isinstance(build.store, Registry):
             raise UsageError(
                 "a cluster's workers can't write into a layout: it is a folder of this machine",
                 hint="name a registry: `lockship push --scheduler …`, or `lockship build --push --scheduler …`",
             )
-        return Target(store.repository, tuple(shared), prepared.project.store.plain_http)
+        return Target(build.store.repository, tuple(build.shared), build.prepared.project.store.plain_http)
 
     def _layer(self, errand: LayerErrand) -> Future:
         """The task that brings a layer to its repository; behind the one that makes it for another, if there is one."""
@@ -307,8 +295,6 @@ class Cluster:
 
 def _borrowing(errand: LayerErrand, other: Repository) -> LayerErrand:
     """The same errand, with the repository that gets the layer first among those that may lend it."""
-    from dataclasses import replace
-
     if other.host != errand.target.repository.host:
         return errand
     return replace(errand, target=replace(errand.target, shared=(other, *errand.target.shared)))

@@ -16,7 +16,7 @@ from builder.errors import LockshipError
 from builder.layers.files import excluded
 from builder.lock.file import CONDA_FILE, LOCK_FILE, REQUIREMENTS_FILE
 from builder.lock.inputs import read_inputs
-from builder.project import Project
+from builder.project import Model, Project
 
 __all__ = ["Inputs", "inputs_of"]
 
@@ -55,7 +55,7 @@ def inputs_of(project: Project) -> Inputs:
         *(place for link in links for place in _local(link)),
         *_requirement_files(project), *_of_image(project), *_of_models(project), *_of_releases(project),
     ]  # fmt: skip
-    made = [file for name, model in project.named_models if model.is_converted for file in _results(project, name)]
+    made = [file for name, model in project.named_models if model.is_converted for file in _results(model, name)]
     chosen = (*_folders(project), *_data(project), *_python(project))
     return Inputs(_absolute(project, [*names, *made]), chosen, _absolute(project, made), unread)
 
@@ -111,8 +111,7 @@ def _of_models(project: Project) -> Iterator[str]:
         yield from (file for file in (model.source, model.sample) if file is not None)
 
 
-def _results(project: Project, name: str) -> tuple[str, ...]:
-    model = dict(project.named_models)[name]
+def _results(model: Model, name: str) -> tuple[str, ...]:
     files = model.files(name)
     return files.onnx, files.contract, files.parity, files.report
 

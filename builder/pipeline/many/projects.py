@@ -9,8 +9,9 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
+from builder.complaints import line_of
 from builder.errors import LockshipError, ProjectError
-from builder.pipeline.discovering import discover, project_in
+from builder.pipeline.discovering import discover_some, project_in, settled
 from builder.project import GitVersion, Project, load_project
 
 __all__ = ["Many", "Member", "survey"]
@@ -60,13 +61,8 @@ def survey(root: Path, environ: Mapping[str, str]) -> Many:
     Raises ProjectError when there are none, when two of them have one name or one place in a registry, and when they
     depend on each other in a circle.
     """
-    root = root.resolve() if ".." in root.parts else root.absolute()
-    files = discover(root, environ)
-    if not files:
-        raise ProjectError(
-            f"no project in {root} or below",
-            hint="name the folder that holds the projects, each with its lockship.toml; what git ignores doesn't count",
-        )
+    files = discover_some(root, environ)
+    root = settled(root)
     reader = _Reader(root, files)
     reader.follow()
     _refuse_doubles(reader.members[file] for file in files)
@@ -98,7 +94,7 @@ class _Reader:
         project = self.members[file].project
         words = () if project is None else project.depends_on
         word = next((one for one in words if self._folders.get(os.path.realpath(file.parent / one)) == other), "")
-        return word, _line(file, word)
+        return word, line_of(file, word, key="depends-on")
 
     def _read(self, file: Path) -> Member:
         path = os.path.relpath(file.parent, self._root).replace(os.sep, "/")
@@ -118,24 +114,13 @@ class _Reader:
                 error = ProjectError(
                     f"depends-on: {word} is no project",
                     hint="name the folder of another project, from this one: there is no lockship.toml in that one",
-                    file=file, line=_line(file, word),
+                    file=file, line=line_of(file, word, key="depends-on"),
                 )  # fmt: skip
                 self.members[file] = Member(file, member.path, member.project, error)
                 continue
             self._folders.setdefault(folder, other)
             found[other] = None
         return tuple(found)
-
-
-def _line(file: Path, word: str) -> int | None:
-    """The line (1-based) of a project file on which `word` stands in quotes, behind the key if it can be told."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return None
-    quoted = [number for number, line in enumerate(lines, 1) if f'"{word}"' in line or f"'{word}'" in line]
-    start = next((number for number, line in enumerate(lines, 1) if line.lstrip().startswith("depends-on")), 1)
-    return next((number for number in quoted if number >= start), None)
 
 
 def _refuse_doubles(members: Iterable[Member]) -> None:

@@ -64,7 +64,7 @@ class Waves:
         self._known |= {
             member.file: one for member, one in zip(wave, planned, strict=True) if isinstance(one, Exception)
         }
-        pushed = push_all_prepared(list(plans.values()), self._context, makers=self._makers)
+        pushed = push_all_prepared(list(plans.values()), self._context, self._makers)
         self._known |= dict(zip(plans, pushed, strict=True))
 
     def _plan(self, member: Member) -> Prepared | Exception:
