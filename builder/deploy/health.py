@@ -19,6 +19,7 @@ __all__ = ["Probe", "Times", "is_healthy", "last_words", "probe_of", "wait", "wa
 
 _PATIENCE: Final = 5.0  # seconds for one answer
 _FIRST_PAUSE: Final = 0.05  # seconds; pauses grow from here to the interval
+_SETTLES: Final = 0.5  # seconds in which an engine notices that a container ended
 _FAILURES: Final = 3  # looks in a row after which a container that was healthy isn't any more
 _LINES: Final = 20  # of the log that are shown
 _CHARACTERS: Final = 2000
@@ -201,7 +202,7 @@ def wait(engine: Engine, container: str, probe: Probe, health: Health, times: Ti
     deadline = times.clock() + health.within
     pause = min(_FIRST_PAUSE, health.interval)
     while True:
-        alive, why = _look(engine, container, probe)
+        alive, why = _look(engine, container, probe, times)
         if why is None or not alive:
             return why
         left = deadline - times.clock()
@@ -211,9 +212,9 @@ def wait(engine: Engine, container: str, probe: Probe, health: Health, times: Ti
         pause = min(pause * 2, health.interval)
 
 
-def is_healthy(engine: Engine, container: str, probe: Probe) -> bool:
+def is_healthy(engine: Engine, container: str, probe: Probe, times: Times) -> bool:
     """One look at a container that may have been restarted before."""
-    return _look(engine, container, probe, restarted=True)[1] is None
+    return _look(engine, container, probe, times, restarted=True)[1] is None
 
 
 def watch(engine: Engine, container: str, probe: Probe, health: Health, times: Times) -> str | None:
@@ -222,7 +223,7 @@ def watch(engine: Engine, container: str, probe: Probe, health: Health, times: T
     failures = 0
     while failures or times.clock() < deadline:
         times.sleep(min(health.interval, max(deadline - times.clock(), _FIRST_PAUSE)))
-        alive, why = _look(engine, container, probe)
+        alive, why = _look(engine, container, probe, times)
         if not alive:
             return f"it was healthy, and then {why}"
         failures = 0 if why is None else failures + 1
@@ -231,8 +232,22 @@ def watch(engine: Engine, container: str, probe: Probe, health: Health, times: T
     return None
 
 
-def _look(engine: Engine, container: str, probe: Probe, *, restarted: bool = False) -> tuple[bool, str | None]:
+def _look(
+    engine: Engine, container: str, probe: Probe, times: Times, *, restarted: bool = False
+) -> tuple[bool, str | None]:
     """Whether it lives, and what is wrong."""
+    try:
+        return _glance(engine, container, probe, restarted)
+    except _HopelessError:
+        # in a container that is just ending nothing can be executed either, and engines hear of its end a little later
+        times.sleep(_SETTLES)
+    try:
+        return _glance(engine, container, probe, restarted)
+    except _HopelessError as hopeless:
+        return False, str(hopeless)
+
+
+def _glance(engine: Engine, container: str, probe: Probe, restarted: bool) -> tuple[bool, str | None]:
     from docker.errors import NotFound
 
     with engine_errors(engine):
@@ -242,10 +257,7 @@ def _look(engine: Engine, container: str, probe: Probe, *, restarted: bool = Fal
             return False, "it was removed by somebody"
     if (end := _end(inspected, restarted)) is not None:
         return False, end
-    try:
-        return True, probe(inspected)
-    except _HopelessError as hopeless:
-        return False, str(hopeless)
+    return True, probe(inspected)
 
 
 def _end(inspected: Mapping[str, Any], restarted: bool) -> str | None:

@@ -206,7 +206,7 @@ class _Switch:
         if old.name != self.wanted.name or not fits(self.engine, old, self.wanted):
             return False
         probe = probe_of(self.engine, old.id, self.wanted.deploy, self.times, settled=True)
-        return health.is_healthy(self.engine, old.id, probe)
+        return health.is_healthy(self.engine, old.id, probe, self.times)
 
     def _check_name(self, old: Found | None) -> None:
         """Nobody else's container may have the name that ours is going to get."""

@@ -119,7 +119,7 @@ def test_a_command_that_is_not_there_is_not_waited_for(docker_engine: Engine, st
     why = waited(docker_engine, start(FOREVER), keys(command=["no-such-program"]), clock)
     assert why is not None
     assert why.startswith("no-such-program can't be executed in the container")
-    assert clock.pauses == []
+    assert clock.pauses == [0.5]  # once more, and that is all
 
 
 @pytest.mark.slow
@@ -137,7 +137,18 @@ def test_a_path_needs_a_python_in_the_image(docker_engine: Engine, start: Start)
     clock = Clock()
     why = waited(docker_engine, start(FOREVER), keys(path="/health", port=80), clock)
     assert why == "the image has no python3 to ask it for its health with: say health.command = […] instead"
-    assert clock.pauses == []
+    assert clock.pauses == [0.5]
+
+
+def test_one_that_ends_under_the_question(docker_engine: Engine, start: Start) -> None:
+    """It runs when it is looked at; by the time it is asked there is nothing left to execute anything in."""
+    container = start(FOREVER)
+    clock = Clock()
+    times = clock.times(lambda: docker_engine.api.kill(container))
+    deploy = keys(path="/health", port=80)
+    why = wait(docker_engine, container, probe_of(docker_engine, container, deploy, times), deploy.health, times)
+    assert why == "it ended with exit status 137"
+    assert clock.pauses == [0.5]
 
 
 def test_the_images_own_check(docker_engine: Engine, start: Start) -> None:
@@ -154,7 +165,7 @@ def test_the_images_own_check(docker_engine: Engine, start: Start) -> None:
 
     reaches("unhealthy")
     probe = probe_of(docker_engine, container, keys(), Clock().times())
-    assert not is_healthy(docker_engine, container, probe)
+    assert not is_healthy(docker_engine, container, probe, Clock().times())
     why = waited(docker_engine, container, keys(), Clock())
     assert why == "not healthy within 5 s: the image's health check says unhealthy: seen"
     api.exec_start(api.exec_create(container, ["sh", "-c", "echo 0 > /dev/shm/state"])["Id"])
