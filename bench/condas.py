@@ -1,6 +1,6 @@
 """``python -m bench.condas``: an environment locked by the built-in solver and by real conda, side by side.
 
-The conda is the one that conda-lock's wheel carries (24.7.1, its classic solver), set up in an environment of its own.
+The conda is the one that conda-lock's wheel carries (24.7.1, its classic solver).
 Both lock the same environment file for two platforms, from a channel on this machine with several versions of each
 package; in turns, each from nothing. What they choose must be the same.
 """
@@ -11,8 +11,6 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,45 +23,9 @@ from builder.lock.indexes import from_environment
 from builder.progress import SILENT
 from builder.project import load_project
 from tests.support.conda import Channel, indexed, serve_channel
+from tests.support.real_conda import real_conda
 
 GLIBC = {Platform("linux", "amd64"): "2.36", Platform("linux", "arm64"): "2.36"}
-# What the conda in conda-lock's wheel imports beyond what conda-lock itself needs.
-_CONDA = (
-    "conda-lock==4.0.3", "pycosat", "ruamel.yaml", "boltons", "pluggy", "tqdm", "distro", "archspec", "requests",
-    "conda-package-handling", "conda-package-streaming", "frozendict", "jsonpatch", "platformdirs", "setuptools",
-)  # fmt: skip
-
-# It looks some of its modules up by the name that it has at home.
-_PROGRAM = """
-import importlib, importlib.abc, importlib.util, os, sys
-
-class Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path, target=None):
-        return importlib.util.spec_from_loader(name, self) if name.partition(".")[0] == "conda" else None
-
-    def create_module(self, spec):
-        return importlib.import_module(f"conda_lock._vendor.{spec.name}")
-
-    def exec_module(self, module):
-        pass
-
-sys.meta_path.insert(0, Alias())
-if __name__ == "__main__":
-    os.environ["CONDA_SOLVER"] = "classic"
-    from conda_lock._vendor.conda.cli import main
-    sys.exit(main())
-"""
-
-
-def conda(folder: Path) -> Path:
-    """A `conda` in `folder`."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    words = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *_CONDA]
-    subprocess.run(words, check=True)
-    program = folder / "bin" / "conda"
-    program.write_text(f"#!{folder}/bin/python\n{_PROGRAM}", encoding="utf-8")
-    program.chmod(0o755)
-    return program
 
 
 def stocked(channel: Channel, packages: int) -> list[str]:
@@ -101,7 +63,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, serve_channel(Path(name) / "channels") as channel:
         folder = Path(name)
-        solvers = {"the built-in solver": "rattler", "conda": str(conda(folder / "conda"))}
+        solvers = {"the built-in solver": "rattler", "conda": str(real_conda(folder / "conda"))}
         names = stocked(channel, asked.packages)
         environ = {"PATH": os.environ["PATH"], "HOME": name, "PIP_CONFIG_FILE": os.devnull}
         times: dict[str, list[float]] = {label: [] for label in solvers}

@@ -30,7 +30,7 @@ __all__ = ["entries", "installed_paths", "skeleton"]
 
 PREFIX: Final = f"/{VENV}"
 
-# What rattler and conda write, tabs and all
+# what conda writes; rattler indents by tabs
 _SCRIPT: Final = """\
 #!{prefix}/bin/python{python}
 # -*- coding: utf-8 -*-
@@ -40,8 +40,8 @@ import sys
 from {module} import {name}
 
 if __name__ == '__main__':
-\tsys.argv[0] = re.sub(r'(-script\\.pyw?|\\.exe)?$', '', sys.argv[0])
-\tsys.exit({call}())
+    sys.argv[0] = re.sub(r'(-script\\.pyw?|\\.exe)?$', '', sys.argv[0])
+    sys.exit({call}())
 """
 _ENTRY_POINT: Final = re.compile(r"\s*(?P<command>[^/=\s]+)\s*=\s*(?P<module>[\w.]+)\s*:\s*(?P<call>[\w.]+)\s*")
 _CACHED: Final = re.compile(r"(?P<folder>(?:.+/)?)__pycache__/(?P<name>[^/]+)\.cpython-3\d+\.pyc")

@@ -2,7 +2,8 @@
 
 Builders write a placeholder of 255 characters; who installs puts the real prefix there. In text it is replaced as it
 stands; in a binary file every string that holds it is filled up with NULs, so that nothing behind it moves (conda-build
-documentation, "Making packages relocatable"; the bytes are those that rattler writes).
+documentation, "Making packages relocatable"; the bytes are those that conda 24.7 writes, and those of rattler but for a
+last string without a NUL).
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ def in_text(data: bytes, old: bytes, new: bytes) -> bytes:
 def in_binary(data: bytes, old: bytes, new: bytes) -> bytes:
     """`data` with `new` for `old` in every string, which ends where it ended before; the length stays.
 
+    A string ends with a NUL: what the file ends with instead is none, and stays.
+
     Raises ArtifactError when `new` doesn't fit into the room of `old`.
     """
     if len(new) > len(old):
         raise ArtifactError(f"was built for a prefix of {len(old)} characters, too short for {new.decode()}")
     parts = []
     at = 0
-    while (found := data.find(old, at)) >= 0:
-        end = data.find(b"\0", found + len(old))
-        end = len(data) if end < 0 else end
+    while (found := data.find(old, at)) >= 0 and (end := data.find(b"\0", found + len(old))) >= 0:
         text = data[found:end].replace(old, new)
         parts += [data[at:found], text, bytes(end - found - len(text))]
         at = end

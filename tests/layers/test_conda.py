@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 import struct
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from builder.layers import conda, condafile, tar
 from builder.layers.make import make
 from builder.layers.recipe import Layer, Part, Recipe
 from tests.support.conda import PLACEHOLDER, installed_by_rattler, make_package, pack
+from tests.support.real_conda import real_conda
 
 VENV = "opt/venv"
 
@@ -40,29 +43,35 @@ def content(entry: tar.Entry) -> bytes:
     return b"".join(tar.iterate(entry.content))
 
 
-def several(folder: Path) -> list[Path]:
-    """One package of each kind."""
+def several(
+    folder: Path, python: bytes = b"\x7fELF" + PLACEHOLDER.encode() + b"\0", script: str = "exit 1"
+) -> list[Path]:
+    """One package of each kind: `python` is that program, `script` what one does after it was installed."""
     library = make_package(
         folder,
         "libfoo",
         "1.2",
         {
             "share/foo/foo.conf": f"prefix={PLACEHOLDER}\nagain {PLACEHOLDER}/share\n",
-            "lib/libfoo.so.1.2": b"\x7fELF\0" + PLACEHOLDER.encode() * 2 + b"/lib\0tail\0" + PLACEHOLDER.encode(),
+            "lib/libfoo.so.1.2": b"\x7fELF\0"
+            + PLACEHOLDER.encode() * 2
+            + b"/lib\0tail\0"
+            + PLACEHOLDER.encode()
+            + b"\0",
             "lib/libfoo.so": ("link", "libfoo.so.1.2"),
             "lib/pkg/up.so": ("link", "../libfoo.so.1.2"),
             "bin/foo": (f"#!{PLACEHOLDER}/bin/python -u\n".encode(), 0o775),
             "bin/foo-twin": ("hard", "bin/foo"),
-            "bin/.libfoo-post-link.sh": (b"#!/bin/sh\nexit 1\n", 0o755),
+            "bin/.libfoo-post-link.sh": (f"#!/bin/sh\n{script}\n".encode(), 0o755),
             "share/blob": bytes(range(256)) * 2048,
         },
     )
-    python = make_package(
+    interpreter = make_package(
         folder,
         "python",
         "3.11.9",
         {
-            "bin/python3.11": (b"\x7fELF" + PLACEHOLDER.encode() + b"\0", 0o755),
+            "bin/python3.11": (python, 0o755),
             "bin/python": ("link", "python3.11"),
             "lib/python3.11/os.py": "# stdlib\n",
         },
@@ -81,12 +90,10 @@ def several(folder: Path) -> list[Path]:
         noarch="python",
         entry_points=["greet = greeter.cli:main", "greet2=greeter.cli : App.run"],
     )
-    old = make_package(
-        folder, "oldfmt", "1.0", {"share/old.txt": f"{PLACEHOLDER}\n", "lib/o.bin": b"\0" + PLACEHOLDER.encode()},
-        suffix=".tar.bz2", old=True,
-    )  # fmt: skip
+    marked = {"share/old.txt": f"{PLACEHOLDER}\n", "lib/o.bin": b"\0" + PLACEHOLDER.encode() + b"\0"}
+    old = make_package(folder, "oldfmt", "1.0", marked, suffix=".tar.bz2", old=True)
     generic = make_package(folder, "zones", "2024a", {"share/zone.txt": "tz\n"}, noarch="generic", suffix=".tar.bz2")
-    return [library, python, module, old, generic]
+    return [library, interpreter, module, old, generic]
 
 
 def on_disk(root: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
@@ -98,17 +105,46 @@ def on_disk(root: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
             yield name, ("file", (bool(path.stat().st_mode & 0o111), path.read_bytes()))
 
 
-def test_what_is_installed_is_what_rattler_installs(tmp_path: Path) -> None:
-    packages = several(tmp_path / "channel")
-    theirs = dict(on_disk(installed_by_rattler(packages, tmp_path)))
-    ours: dict[str, tuple[str, Any]] = {}
+def in_layers(packages: list[Path]) -> dict[str, tuple[str, Any]]:
+    found: dict[str, tuple[str, Any]] = {}
     for path in packages:
         for name, entry in installed(path).items():
             if entry.kind is tar.Kind.SYMLINK:
-                ours[name] = ("link", entry.link)
+                found[name] = ("link", entry.link)
             elif "/conda-meta/" not in name:
-                ours[name] = ("file", (bool(entry.mode & 0o111), content(entry)))
-    assert ours == theirs
+                found[name] = ("file", (bool(entry.mode & 0o111), content(entry)))
+    return found
+
+
+def test_what_is_installed_is_what_rattler_installs(tmp_path: Path) -> None:
+    packages = several(tmp_path / "channel")
+    theirs = dict(on_disk(installed_by_rattler(packages, tmp_path)))
+    for name in ("greet", "greet2"):  # which conda indents otherwise
+        kind, (executable, text) = theirs[f"{VENV}/bin/{name}"]
+        theirs[f"{VENV}/bin/{name}"] = (kind, (executable, text.replace(b"\t", b"    ")))
+    assert in_layers(packages) == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_what_is_installed_is_what_conda_installs(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """conda writes the prefix that it installs at: here one as long as that of images, which is put in its place."""
+    packages = several(tmp_path / "channel", python=b"#!/bin/sh\nexit 0\n", script="exit 0")
+    tail = {"share/tail.bin": PLACEHOLDER.encode() + b"\0" + PLACEHOLDER.encode()}  # where rattler does otherwise
+    packages.append(make_package(tmp_path / "channel", "tail", "1.0", tail))
+    prefix = Path("/tmp", secrets.token_hex(2))
+    assert len(str(prefix)) == len(f"/{VENV}")
+    prefix.mkdir()
+    request.addfinalizer(lambda: shutil.rmtree(prefix))
+    environ = {**os.environ, "CONDA_PKGS_DIRS": str(tmp_path / "pkgs"), "CONDA_SUBDIR": "linux-64"}
+    words = [real_conda(tmp_path / "conda"), "create", "--yes", "--offline", "--prefix", prefix]
+    subprocess.run([*words, *packages], env=environ, check=True)
+    theirs = {
+        f"{VENV}/{name}": (kind, found if kind == "link" else (found[0], found[1].replace(bytes(prefix), b"/opt/venv")))
+        for name, (kind, found) in on_disk(prefix)
+        if not name.startswith("conda-meta/")
+    }
+    assert in_layers(packages) == theirs
 
 
 def test_the_record_is_what_rattler_writes_without_where_and_when(tmp_path: Path) -> None:

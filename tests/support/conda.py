@@ -41,6 +41,9 @@ def _tar(files: Mapping[str, Spec]) -> bytes:
             if isinstance(spec, tuple) and isinstance(spec[1], str):
                 info.type = tarfile.SYMTYPE if spec[0] == "link" else tarfile.LNKTYPE
                 info.linkname = spec[1]
+                target = files.get(spec[1])
+                if spec[0] == "hard" and isinstance(target, tuple) and isinstance(target[1], int):
+                    info.mode = target[1]  # two names of one file
                 archive.addfile(info)
                 continue
             data, mode = spec if isinstance(spec, tuple) else (spec, 0o664)
