@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["THREADS", "Stop", "StoppedError", "each"]
+__all__ = ["THREADS", "Stop", "StoppedError", "each", "each_alone"]
 
 THREADS: Final = 8
 _PATIENCE: Final = 3.0  # seconds that threads get to clean up after themselves
@@ -124,3 +124,34 @@ def each(items: Sequence[T], work: Callable[[T], R], stop: Stop, *, threads: int
     if len(results) < len(items):
         raise StoppedError
     return [results[number] for number in range(len(items))]
+
+
+def each_alone(items: Sequence[T], work: Callable[[T, Stop], R], *, threads: int = THREADS) -> list[R | Exception]:
+    """``[work(item, stop) for item in items]``, or for each what it raised, a bug of ours too: no other one ends by it.
+
+    Each item has a `stop` of its own. Ctrl-C sets all of them.
+    """
+    stops = [Stop() for _ in items]
+
+    def one(number: int) -> R | Exception:
+        try:
+            return work(items[number], stops[number])
+        except StoppedError:
+            raise
+        except Exception as error:
+            return error
+
+    return each(range(len(items)), one, _Stops(stops), threads=threads)
+
+
+class _Stops(Stop):
+    """Stops several at once."""
+
+    def __init__(self, stops: Sequence[Stop]) -> None:
+        super().__init__()
+        self._stops = stops
+
+    def set(self) -> None:
+        super().set()
+        for one in self._stops:
+            one.set()

@@ -68,7 +68,10 @@ def release(terminal: Terminal, choice: Choice, key: Path | None, allow: Sequenc
     """`lockship release --all`; the exit code."""
     run = _Run(terminal, choice)
     signing = private_key(terminal, key)
-    return run.through("release-all", release_all(run.many, run.selected, context(terminal), allow=allow, key=signing))
+    outcomes = release_all(
+        run.many, run.selected, context(terminal), allow=allow, key=signing, scheduler=choice.scheduler
+    )
+    return run.through("release-all", outcomes)
 
 
 class _Run:

@@ -8,16 +8,27 @@ from pathlib import Path
 from builder.cli.setup import context, open_project
 from builder.cli.signing import private_key
 from builder.cli.terminal import Terminal
+from builder.pipeline.makers import makers_at
 from builder.pipeline.releasing import Released, release
 from builder.words import human_size
 
 __all__ = ["run"]
 
 
-def run(terminal: Terminal, path: Path, repository: str | None, key: Path | None, allow: Sequence[str]) -> None:
+def run(
+    terminal: Terminal,
+    path: Path,
+    repository: str | None,
+    key: Path | None,
+    allow: Sequence[str],
+    *,
+    scheduler: str | None = None,
+) -> None:
     """Release; the index's digest on stdout."""
     project = open_project(path)
-    found = release(project, context(terminal), repository=repository, allow=allow, key=private_key(terminal, key))
+    signing, around = private_key(terminal, key), context(terminal)
+    with makers_at(scheduler, around) as makers:
+        found = release(project, around, repository=repository, allow=allow, key=signing, makers=makers)
     for warning in found.warnings:
         terminal.warn(warning)
     terminal.note(_summary(found))

@@ -16,6 +16,7 @@ from builder.cli.options import (
     ProjectOption,
     QuietOption,
     RootArgument,
+    SchedulerOption,
     SinceOption,
     of_many,
     opened,
@@ -63,6 +64,7 @@ def release(
         list[str] | None,
         typer.Option("--allow", metavar="WHAT", help="dirty, unpushed, no-git or unsigned; may be repeated. Recorded."),
     ] = None,
+    scheduler: SchedulerOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -70,11 +72,11 @@ def release(
     if of_many(root, everything, affected, since):
         from builder.cli import many
 
-        choice = many.Choice(project, everything, affected, root, since, repository)
+        choice = many.Choice(project, everything, affected, root, since, repository, scheduler)
         raise typer.Exit(many.release(opened(json, quiet), choice, key, allow or []))
     from builder.cli import release as command
 
-    command.run(opened(json, quiet), project, repository, key, allow or [])
+    command.run(opened(json, quiet), project, repository, key, allow or [], scheduler=scheduler)
 
 
 @releases.command()

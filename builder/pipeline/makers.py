@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from builder.pipeline.sealing import seal
 from builder.registry.reference import Repository
 from builder.registry.store import Store
 
-__all__ = ["LOCAL", "Build", "Made", "Makers"]
+__all__ = ["LOCAL", "Build", "Made", "Makers", "makers_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,15 @@ class _Local:
 
 
 LOCAL: Final[Makers] = _Local()
+
+
+@contextmanager
+def makers_at(scheduler: str | None, context: Context) -> Iterator[Makers]:
+    """The cluster whose scheduler is at the address `scheduler`; without one, this machine's own processes."""
+    if scheduler is None:
+        yield LOCAL
+        return
+    from builder.pipeline.cluster.scheduler import open_cluster  # Dask: only who names a scheduler needs it
+
+    with open_cluster(scheduler, context.progress) as cluster:
+        yield cluster

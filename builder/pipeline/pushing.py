@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from builder.content import Digest, Platform
 from builder.errors import RefusedError
 from builder.layers.recipe import Layer
-from builder.parallel import Stop, StoppedError, each
+from builder.parallel import Stop, each_alone
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
-from builder.pipeline.makers import LOCAL, Makers
+from builder.pipeline.makers import LOCAL, Makers, makers_at
 from builder.pipeline.models import artifacts, tag_models
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.stores import open_registry, open_store, repository_of, shared_repositories
 from builder.project import Project
 from builder.registry.reference import Reference, Repository, parse_repository
 
-__all__ = ["Pushed", "makers_at", "push", "push_all_prepared"]
+__all__ = ["Pushed", "push", "push_all_prepared"]
 
 _AT_ONCE: Final = 16  # projects: each of them mostly waits for the cluster
 
@@ -93,45 +92,13 @@ def push_all_prepared(plans: Sequence[Prepared], context: Context, makers: Maker
     `makers`, a cluster, get the layers of all of them together, and make once what they have in common; what one
     project fails at doesn't stop the others. Ctrl-C stops all of them.
     """
-    stops = [Stop() for _ in plans]
 
-    def one(number: int) -> Pushed | Exception:
-        try:
-            project = plans[number].project
-            target = repository_of(project)
-            shared = shared_repositories(project, target)
-            return _push(plans[number], context, target, shared, makers, stops[number])
-        except StoppedError:
-            raise
-        except Exception as error:  # this project's alone, a bug of ours too
-            return error
+    def one(prepared: Prepared, stop: Stop) -> Pushed:
+        project = prepared.project
+        target = repository_of(project)
+        return _push(prepared, context, target, shared_repositories(project, target), makers, stop)
 
-    return each(range(len(plans)), one, _Stops(stops), threads=_AT_ONCE)
-
-
-class _Stops(Stop):
-    """Stops several at once."""
-
-    def __init__(self, stops: Sequence[Stop]) -> None:
-        super().__init__()
-        self._stops = stops
-
-    def set(self) -> None:
-        super().set()
-        for one in self._stops:
-            one.set()
-
-
-@contextmanager
-def makers_at(scheduler: str | None, context: Context) -> Iterator[Makers]:
-    """The cluster whose scheduler is at the address `scheduler`; without one, this machine's own processes."""
-    if scheduler is None:
-        yield LOCAL
-        return
-    from builder.pipeline.cluster.scheduler import open_cluster  # Dask: only who names a scheduler needs it
-
-    with open_cluster(scheduler, context.progress) as cluster:
-        yield cluster
+    return each_alone(plans, one, threads=_AT_ONCE)
 
 
 def _taken(target: Repository, version: str, found: Digest, prepared: Prepared) -> RefusedError:

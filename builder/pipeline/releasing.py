@@ -17,6 +17,7 @@ from builder.pipeline.checking import check
 from builder.pipeline.context import Context
 from builder.pipeline.evidence import Circumstances, attach, evidence_of
 from builder.pipeline.identity import Actor, Clock, actor, now, wall_clock
+from builder.pipeline.makers import LOCAL, Makers
 from builder.pipeline.models import artifacts, tag_models
 from builder.pipeline.planning import Prepared, prepare, resolve_version
 from builder.pipeline.recording import code_of, lock_files, record_for
@@ -73,6 +74,7 @@ class _Run:
     key: PrivateKey | None
     allow: frozenset[str]
     stop: Stop
+    makers: Makers
     steps: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     begun: str = ""
@@ -94,19 +96,27 @@ def release(
     allow: Sequence[str] = (),
     key: PrivateKey | None = None,
     clock: Clock = wall_clock,
+    makers: Makers = LOCAL,
+    stop: Stop | None = None,
 ) -> Released:
     """Make the project's version a release in its store; a no-op when it is one, with the same content.
 
-    What an earlier run has done, cut off or not, stays as it is. Raises RefusedError when the version is there with
+    What an earlier run has done, cut off or not, stays as it is. `makers` make the layers that nobody has, `stop` is
+    what transfers heed. Raises RefusedError when the version is there with
     other content, or when the code could not be told again later and nobody allowed that; StaleLockError, ModelError,
     StoreError and VerificationError as the steps do.
     """
     if unknown := set(allow) - ALLOWED.keys():
         raise UsageError(f"nothing to allow: {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(ALLOWED)}")
-    stop = Stop()
+    stop = stop or Stop()
     with opened_target(repository, project, context, push=True, stop=stop) as target:
+        if makers is not LOCAL and target.repository is None:
+            raise UsageError(
+                f"{target.name}: a cluster's workers can't write into a layout, which is a folder of this machine",
+                hint="name a registry: repository under [store], or --repository; or release without --scheduler",
+            )
         whoever = actor(context.environ, project.root)
-        run = _Run(project, context, target, whoever, clock, key, frozenset(allow), stop, begun=now(clock))
+        run = _Run(project, context, target, whoever, clock, key, frozenset(allow), stop, makers, begun=now(clock))
         return _release(run)
 
 
@@ -227,11 +237,14 @@ def _build(run: _Run, prepared: Prepared) -> int:
         return 0
     near, shared = None, tuple[Repository, ...]()
     if run.target.repository is not None:
-        near, shared = open_store(run.project), shared_repositories(run.project, run.target.repository)
-    build_prepared(
-        prepared, run.context, store, move=run.target.repository is None, near=near, shared=shared, stop=run.stop
-    )
-    return int(getattr(store, "sent", 0))
+        shared = shared_repositories(run.project, run.target.repository)
+        # from a cluster, bytes go to the registry straight from where they are made
+        near = open_store(run.project) if run.makers is LOCAL else None
+    built = build_prepared(
+        prepared, run.context, store,
+        move=run.target.repository is None, near=near, shared=shared, stop=run.stop, makers=run.makers,
+    )  # fmt: skip
+    return int(getattr(store, "sent", 0)) + built.sent_by_others
 
 
 def _record(run: _Run, prepared: Prepared, code: Git | None) -> Record:

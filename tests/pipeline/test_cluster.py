@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from distributed import Security
 
 from builder import __version__
 from builder.cache import Cache
@@ -36,13 +38,14 @@ from builder.registry.reference import Repository
 from tests.pipeline.test_bases import bases, put, server
 from tests.pipeline.test_bases import project as project_on
 from tests.pipeline.test_conda import Lab, lab
+from tests.pipeline.test_jars import Jvm, jvm, plugins
 from tests.pipeline.test_pushing import bump, store, tag_of
 from tests.support.cluster import Workers, lone_scheduler, recorder, serve_cluster
 from tests.support.registry import PASSWORD, USER, RegistryServer, serve_registry, write_login
 from tests.support.repositories import Yard
 from tests.support.world import World
 
-__all__ = ["bases", "lab", "server"]
+__all__ = ["bases", "jvm", "lab", "plugins", "server"]
 
 pytestmark = [pytest.mark.apt, pytest.mark.xdist_group("dask")]
 
@@ -174,6 +177,45 @@ def test_the_layers_of_a_base_image(
     assert base
     assert base <= workers.blobs()
     assert not (machine.cache.root / "blobs").exists()
+
+
+@pytest.mark.slow
+def test_jars(jvm: Jvm, workers: Workers, registry: RegistryServer, name: str) -> None:
+    lock(jvm.project(), jvm.context)
+    machine = client(jvm.here)
+    pushed = push(jvm.here.load(), machine, repository=f"{registry.host}/{name}", scheduler=workers.scheduler)
+    assert pushed.digest == plan(jvm.here.load(), jvm.context).descriptor.digest == tag_of(registry, name, "1.0")
+    jars = {layer.digest.hex for layer in pushed.sent if layer.kind == "jar"}
+    assert len(jars) == 3
+    assert jars <= workers.blobs()
+    assert not (machine.cache.root / "blobs").exists()
+
+
+def test_certificates(ready: World, registry: RegistryServer, name: str, tmp_path: Path) -> None:
+    """A scheduler with TLS does the same for who has a certificate, and nothing for others."""
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost", "127.0.0.1")
+    ca, cert, key = (str(tmp_path / f"{one}.pem") for one in ("ca", "cert", "key"))
+    authority.cert_pem.write_to_path(ca)
+    own.cert_chain_pems[0].write_to_path(cert)
+    own.private_key_pem.write_to_path(key)
+    roles = {
+        f"tls_{who}_{what}": path
+        for who in ("scheduler", "worker", "client")
+        for what, path in (("cert", cert), ("key", key))
+    }
+    security = Security(require_encryption=True, tls_ca_file=ca, **roles)
+    settings = {"CA_FILE": ca, "CLIENT__CERT": cert, "CLIENT__KEY": key}
+    certificates = {f"DASK_DISTRIBUTED__COMM__TLS__{one}": path for one, path in settings.items()}
+    with serve_cluster(security=security) as safe:
+        safe.live_in(ready.folder / "workers", ready.environ)
+        stranger = ready.run("push", "--scheduler", safe.scheduler, "--json")
+        assert stranger.code == 5, stranger
+        assert tag_of(registry, name, "1.0") is None
+        done = ready.run("push", "--scheduler", safe.scheduler, "--json", environ=certificates)
+    assert safe.scheduler.startswith("tls://")
+    assert done.code == 0, done
+    assert tag_of(registry, name, "1.0") == done.json["digest"]
 
 
 def test_a_worker_that_dies_over_a_layer_is_survived(
@@ -516,6 +558,62 @@ def test_who_names_no_scheduler_needs_no_dask(ready: World) -> None:
         [sys.executable, "-c", code], cwd=ready.root, env=ready.environ, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+def test_a_release_is_the_same_one(ready: World, workers: Workers, registry: RegistryServer, name: str) -> None:
+    ready.run("lock")
+    planned = ready.run("plan", "--json").json["digest"]
+    at = {"LOCKSHIP_CACHE": str(ready.folder / "client")}
+    words = ("release", "--allow", "no-git", "--json", "--scheduler")
+    done = ready.run(*words, workers.scheduler, environ=at)
+    assert done.code == 0, done
+    assert done.json["release"]["index"] == planned == tag_of(registry, name, "1.0")
+    assert done.json["bytes_sent"] > sum(layer.size for layer in (layer_of(ready, "alpha"), layer_of(ready, "libc6")))
+    assert not (ready.folder / "client" / "blobs").exists(), "this machine fetched and made nothing"
+    assert not (ready.root / ".lockship" / "store").exists()
+    again = ready.run(*words, workers.scheduler, environ=at)
+    assert again.code == 0 and again.json["there"], again
+    refused = ready.run(*words, workers.scheduler, "--repository", f"oci:{ready.store.root}", environ=at)
+    assert refused.code == 2, refused
+
+
+def test_a_layout_gets_no_release_from_a_cluster(ready: World, workers: Workers) -> None:
+    file = ready.root / "lockship.toml"
+    file.write_text(file.read_text().replace("repository =", "# repository ="))
+    done = ready.run("release", "--allow", "no-git", "--json", "--scheduler", workers.scheduler)
+    assert done.code == 2, done
+    assert "a folder of this machine" in done.json["error"]["message"]
+    assert not (ready.root / ".lockship").exists()
+
+
+def test_many_are_released_by_it(
+    yard: Yard, cluster: Workers, registry: RegistryServer, name: str, tmp_path: Path
+) -> None:
+    """One that is refused takes with it who depends on it, and nobody else."""
+    cluster.live_in(tmp_path / "workers", yard.environ)
+    for one in ("features", "fraud", "report", "churn"):
+        yard.append(f"{one}/lockship.toml", f'\n[store]\nrepository = "{registry.host}/{name}/{one}"\n')
+    yard.commit()
+    main = yard.root / "features" / "code" / "main.py"
+    committed = main.read_bytes()
+    yard.append("features/code/main.py", "# not committed\n")
+    yard.cache = tmp_path / "client"
+    words = ("release", "--all", "--allow", "unpushed", "--scheduler", cluster.scheduler, "--json")
+    done = yard.run(*words)
+    assert done.code == 7, done
+    results = {one["name"]: one["result"] for one in done.json["projects"]}
+    assert results == {"features": "failed", "fraud": "done", "report": "done", "churn": "skipped"}
+    assert tag_of(registry, f"{name}/features", "1.0") is None, "nothing is pushed of what is not released"
+    main.write_bytes(committed)
+    again = yard.run(*words)
+    assert again.code == 0, again
+    found = {one["name"]: one for one in again.json["projects"]}
+    assert {one: found[one]["what"] for one in found} == {
+        "features": "released", "fraud": "was there", "report": "was there", "churn": "released",
+    }  # fmt: skip
+    for one in found:
+        assert tag_of(registry, f"{name}/{one}", "1.0") == found[one]["digest"]
+        assert yard.run("plan", "-C", one, "--json").json["digest"] == found[one]["digest"]
 
 
 def test_many_projects_go_to_it_in_waves(

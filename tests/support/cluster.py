@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, LocalCluster, Security, WorkerPlugin
 
 __all__ = ["Recorder", "Workers", "lone_scheduler", "recorder", "serve_cluster"]
 
@@ -116,13 +116,18 @@ def lone_scheduler(environ: Mapping[str, str]) -> Iterator[tuple[str, subprocess
 
 
 @contextmanager
-def serve_cluster(number: int = 2) -> Iterator[Workers]:
-    """Workers of one thread each, under nannies that start them anew."""
+def serve_cluster(number: int = 2, security: Security | None = None) -> Iterator[Workers]:
+    """Workers of one thread each, under nannies that start them anew; over TLS with a `security`."""
     with (
         LocalCluster(
-            n_workers=number, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+            n_workers=number,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            protocol="tls://" if security else None,
+            security=security,
         ) as cluster,
-        Client(cluster.scheduler_address, set_as_default=False) as client,
+        Client(cluster.scheduler_address, set_as_default=False, security=security) as client,
     ):
         yield Workers(cluster, client, number=number)
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from builder.content import Digest, Platform
 from builder.errors import LockshipError
 from builder.lock.file import LOCK_FILE, read_lock
-from builder.parallel import Stop, each
+from builder.parallel import Stop, each, each_alone
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
+from builder.pipeline.makers import makers_at
 from builder.pipeline.many.projects import Many, Member
 from builder.pipeline.many.running import Done, Outcome, named, run_each
 from builder.pipeline.many.supplying import Supply, Wish, supply
@@ -26,6 +27,7 @@ from builder.work import workers
 
 if TYPE_CHECKING:
     from builder.pipeline.pushing import Pushed
+    from builder.pipeline.releasing import Released
     from builder.releases.keys import PrivateKey
 
 __all__ = ["build_all", "push_all", "release_all"]
@@ -123,8 +125,8 @@ def push_all(
 
     A cluster, whose scheduler is at the address `scheduler`, has several of them at once.
     """
-    from builder.pipeline.many.waves import Waves
-    from builder.pipeline.pushing import makers_at, push
+    from builder.pipeline.many.waves import Waves, push_wave
+    from builder.pipeline.pushing import push
 
     neighbours = _Neighbours()
 
@@ -135,7 +137,8 @@ def push_all(
         return pushed
 
     with makers_at(scheduler, context) as makers:
-        one = alone if scheduler is None else Waves(many, selected, context, platforms, makers).of
+        waves = Waves(many, selected, lambda wave: push_wave(wave, context, platforms, makers))
+        one = alone if scheduler is None else waves.of
         yield from run_each(many, selected, lambda member: _sent(one(member), member, context), context, "pushing")
 
 
@@ -153,25 +156,47 @@ def _sent(pushed: Pushed, member: Member, context: Context) -> Done:
 
 
 def release_all(
-    many: Many, selected: Set[Path], context: Context, *, allow: Sequence[str] = (), key: PrivateKey | None = None
+    many: Many,
+    selected: Set[Path],
+    context: Context,
+    *,
+    allow: Sequence[str] = (),
+    key: PrivateKey | None = None,
+    scheduler: str | None = None,
 ) -> Iterator[Outcome]:
-    """Release each of `selected` into its store; see `push_all` for what they have in common."""
+    """Release each of `selected` into its store; see `push_all` for what they have in common, and for a cluster."""
+    from builder.pipeline.many.waves import Waves
     from builder.pipeline.releasing import release
 
     neighbours = _Neighbours()
 
-    def act(member: Member) -> Done:
+    def alone(member: Member) -> Released:
         project = neighbours.beside(_project_of(member))
         released = release(project, named(context, member.name), allow=allow, key=key)
         neighbours.add(project)
-        for warning in released.warnings:
-            context.progress.warn(f"{member.name}: {warning}")
-        record = released.record
-        details = {"store": released.store, "bytes_sent": released.sent}
-        word, note = ("was there", "") if released.there else ("released", f"to {released.store}")
-        return Done(word, record.version, record.digest, note, details)
+        return released
 
-    yield from run_each(many, selected, act, context, "releasing")
+    with makers_at(scheduler, context) as makers:
+
+        def at_once(member: Member, stop: Stop) -> Released:
+            its = named(context, member.name)
+            return release(_project_of(member), its, allow=allow, key=key, makers=makers, stop=stop)
+
+        # as many as there are processors: releases convert models here
+        waves = Waves(many, selected, lambda wave: each_alone(wave, at_once, threads=workers()))
+        one = alone if scheduler is None else waves.of
+        yield from run_each(
+            many, selected, lambda member: _released(one(member), member, context), context, "releasing"
+        )
+
+
+def _released(released: Released, member: Member, context: Context) -> Done:
+    for warning in released.warnings:
+        context.progress.warn(f"{member.name}: {warning}")
+    record = released.record
+    details = {"store": released.store, "bytes_sent": released.sent}
+    word, note = ("was there", "") if released.there else ("released", f"to {released.store}")
+    return Done(word, record.version, record.digest, note, details)
 
 
 def _project_of(member: Member) -> Project:

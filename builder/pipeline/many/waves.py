@@ -1,9 +1,10 @@
-"""Many projects pushed by a cluster: whatever waits for no other project goes to it at once, wave by wave."""
+"""Many projects given to a cluster: whatever waits for no other project goes to it at once, wave by wave."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from builder.content import Platform
 from builder.parallel import Stop, each
@@ -15,32 +16,31 @@ from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.pushing import Pushed, push_all_prepared
 from builder.work import workers
 
-__all__ = ["Waves"]
+__all__ = ["Waves", "push_wave"]
+
+T = TypeVar("T")
 
 
-class Waves:
-    """What became of projects. The first that is asked for takes with it all that could go at that moment."""
+class Waves(Generic[T]):
+    """What became of projects. The first that is asked for takes with it all that could go at that moment.
+
+    `together` does the work for some, in their order: for each what came of it, or what it failed at.
+    """
 
     def __init__(
-        self,
-        many: Many,
-        selected: Set[Path],
-        context: Context,
-        platforms: Sequence[Platform] | None,
-        makers: Makers,
+        self, many: Many, selected: Set[Path], together: Callable[[Sequence[Member]], Sequence[T | Exception]]
     ) -> None:
         self._many = many
         self._selected = selected
-        self._context = context
-        self._platforms = platforms
-        self._makers = makers
-        self._known: dict[Path, Pushed | Exception] = {}
+        self._together = together
+        self._known: dict[Path, T | Exception] = {}
         self._members = {member.file: member for member in many.everybody}
 
-    def of(self, member: Member) -> Pushed:
-        """Push `member`, whose dependencies were asked for before; raises what it failed at."""
+    def of(self, member: Member) -> T:
+        """Do the work for `member`, whose dependencies were asked for before; raises what it failed at."""
         if member.file not in self._known:
-            self._push([one for one in self._many.everybody if self._may_go(one)])
+            wave = [one for one in self._many.everybody if self._may_go(one)]
+            self._known |= zip((one.file for one in wave), self._together(wave), strict=True)
         found = self._known[member.file]
         if isinstance(found, Exception):
             raise found
@@ -52,24 +52,28 @@ class Waves:
         return all(self._is_fine(self._members[file]) for file in self._many.needs.get(member.file, ()))
 
     def _is_fine(self, member: Member) -> bool:
-        """Whether others may be built on this one: pushed, or left alone and on good ground itself."""
+        """Whether others may be built on this one: done, or left alone and on good ground itself."""
         if member.file in self._selected:
-            return isinstance(self._known.get(member.file), Pushed)
+            return not isinstance(self._known.get(member.file, _NOT_YET), Exception)
         needs = self._many.needs.get(member.file, ())
         return member.error is None and all(self._is_fine(self._members[file]) for file in needs)
 
-    def _push(self, wave: Sequence[Member]) -> None:
-        planned = each(wave, self._plan, Stop(), threads=workers())
-        plans = {member.file: one for member, one in zip(wave, planned, strict=True) if isinstance(one, Prepared)}
-        self._known |= {
-            member.file: one for member, one in zip(wave, planned, strict=True) if isinstance(one, Exception)
-        }
-        pushed = push_all_prepared(list(plans.values()), self._context, self._makers)
-        self._known |= dict(zip(plans, pushed, strict=True))
 
-    def _plan(self, member: Member) -> Prepared | Exception:
+_NOT_YET = Exception()
+
+
+def push_wave(
+    wave: Sequence[Member], context: Context, platforms: Sequence[Platform] | None, makers: Makers
+) -> list[Pushed | Exception]:
+    """Plan and push the projects of a wave."""
+
+    def plan(member: Member) -> Prepared | Exception:
         assert member.project is not None
         try:
-            return prepare(member.project, named(self._context, member.name), self._platforms)
+            return prepare(member.project, named(context, member.name), platforms)
         except Exception as error:  # this project's alone: the others go on
             return error
+
+    planned = each(wave, plan, Stop(), threads=workers())
+    pushed = iter(push_all_prepared([one for one in planned if isinstance(one, Prepared)], context, makers))
+    return [next(pushed) if isinstance(one, Prepared) else one for one in planned]
