@@ -15,7 +15,13 @@ __all__ = ["explained"]
 
 _PLATFORMS: Final = {subdir: str(platform) for platform, subdir in SUBDIRS.items()}
 _URL: Final = re.compile(r"https?://[^\s)'\",;]+")
+# rattler's words, and conda's
+_MISSING: Final = re.compile(
+    r"No candidates were found for ([^\n.]+)|packages are not available from current channels:\s+- ([^\n]+)"
+)
 _LONG: Final = 40  # lines
+_DETAILS: Final = ("    Command:", "    STDOUT:", "    STDERR:")  # what conda-lock prints behind a solver's message
+_CHANNELS: Final = ("CondaHTTPError", "UnavailableInvalidChannel", "CondaSSLError", "ProxyError")
 
 
 def explained(
@@ -23,7 +29,7 @@ def explained(
 ) -> LockshipError:
     """`report` is our own solver's, or None; `output` is what conda-lock said."""
     if report is None:
-        return _of_output(output, network)
+        return _of_output(output, environments, network)
     platform = _PLATFORMS.get(report["platform"], report["platform"])
     message = _clean(report["message"], network)
     file = environments[0].file
@@ -38,8 +44,8 @@ def explained(
 
 def _unsatisfiable(platform: str, message: str, file: str) -> ResolutionError:
     text = message.removeprefix("Cannot solve the request because of: ").strip()
-    if missing := re.search(r"No candidates were found for ([^\n.]+)", text):
-        wanted = missing[1].removesuffix("*").strip()
+    if missing := _MISSING.search(text):
+        wanted = (missing[1] or missing[2]).removesuffix("*").strip()
         hint = (
             f"no channel has {wanted} for {platform}: is it built for that platform, and named as there? "
             "leave the platform out, or ask for a version that is there for all"
@@ -70,19 +76,20 @@ def _unreachable(message: str, environments: Sequence[Environment], network: Net
     return StoreError(f"the channel {name}{where} can't be asked: {message}", hint="check the network, then run again")
 
 
-def _of_output(output: str, network: Network) -> LockshipError:
+def _of_output(output: str, environments: Sequence[Environment], network: Network) -> LockshipError:
     """Another solver's words, or conda-lock's own."""
     # conda-lock's own channel of virtual packages is in a folder that is gone by now
     lines = [line for line in _clean(output, network).strip().splitlines() if "conda-lock-fake-repodata" not in line]
     about = next((number for number, line in enumerate(lines) if line.startswith("Could not lock")), None)
     if about is not None:
-        end = next((number for number, line in enumerate(lines) if line.startswith("    Command:")), len(lines))
-        said = "\n".join(lines[about + 1 : end][:_LONG]) or lines[-1]
+        end = next((number for number, line in enumerate(lines) if line.startswith(_DETAILS)), len(lines))
+        said = "\n".join(lines[about + 1 : end][:_LONG]).strip() or lines[-1]
+        # conda's own name for it, in the report that conda-lock prints behind the message
+        kind = re.search(r'"exception_name": "(\w+)"', "\n".join(lines[end:]))
+        if kind is not None and kind[1] in _CHANNELS:
+            return _unreachable(said.partition("\n\n")[0], environments, network)
         subdir = lines[about].rpartition(" ")[2]
-        return ResolutionError(
-            f"no set of packages fits for {_PLATFORMS.get(subdir, subdir)}:\n{said}",
-            hint="loosen one of the versions in the environment file",
-        )
+        return _unsatisfiable(_PLATFORMS.get(subdir, subdir), said, environments[0].file)
     return LockError(f"conda-lock made no lock:\n{chr(10).join(lines[-_LONG:])}")
 
 

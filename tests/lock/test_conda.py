@@ -21,6 +21,7 @@ from builder.network import Network
 from builder.progress import SILENT
 from builder.project import Project, load_project
 from tests.support.conda import PLACEHOLDER, Channel, indexed, serve_channel
+from tests.support.real_conda import real_conda
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 BOTH = {AMD64: "2.36", ARM64: "2.36"}
@@ -266,6 +267,31 @@ def test_another_solver_is_called(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(ResolutionError, match="sister, it is full of conflicts") as caught:
         lab.solve(lab.project("libfoo", python='solver = "tools/micromamba"'))
     assert "linux/amd64" in str(caught.value)
+    assert "STDOUT" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_conda_itself_locks_the_same_and_says_why_not(lab: Lab, tmp_path: Path) -> None:
+    lab.everywhere("libfoo", "1.0")
+    lab.everywhere("libfoo", "2.0")
+    lab.everywhere("wants-one", depends=["libfoo <2"])
+    conda = f'solver = "{real_conda(tmp_path / "conda")}"'
+    assert lab.solve(lab.project("wants-one", python=conda)).pins == lab.solve(lab.project("wants-one")).pins
+    with pytest.raises(ResolutionError) as caught:
+        lab.solve(lab.project("wants-one", "libfoo >=2", python=conda))
+    said = caught.value.message.splitlines()
+    assert said[0] == "no set of packages fits for linux/amd64:"
+    assert "wants-one -> libfoo[version='<2']" in said
+    assert "exception_name" not in caught.value.message, "what is for machines"
+    assert caught.value.file == "environment.yml"
+    with pytest.raises(ResolutionError) as caught:
+        lab.solve(lab.project("not-there", python=conda))
+    assert "no channel has not-there for linux/amd64" in str(caught.value.hint)
+    url = lab.channel.url.replace("/lab", "/labb")
+    with pytest.raises(ResolutionError, match="there is no channel labb") as caught:
+        lab.solve(lab.project("libfoo", python=conda, channel=url))
+    assert (caught.value.file, caught.value.line) == ("environment.yml", 3)
 
 
 def test_a_lock_that_cannot_be_read_is_not_thrown_away(lab: Lab) -> None:
