@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
-from builder.errors import LockError
+from builder.errors import LockError, ProjectError
 from builder.javakeys import CENTRAL
 from builder.network import is_loopback
 
@@ -39,11 +39,18 @@ def repositories_of(addresses: Sequence[str]) -> tuple[MavenRepository, ...]:
     """Those at `addresses`, in order, and Maven Central.
 
     An id is the address without its scheme, with ``-`` for what may not stand in an id: Maven's own copies are kept by
-    id, and two repositories must not be taken for one.
+    id, and two repositories must not be taken for one. Raises ProjectError when two of them have one id.
     """
     found = [MavenRepository(re.sub(r"[^A-Za-z0-9.]+", "-", url.partition("://")[2]).strip("-"), url.rstrip("/"))
              for url in addresses]  # fmt: skip
-    return (*found, MavenRepository("central", CENTRAL))
+    known: dict[str, MavenRepository] = {}
+    for one in found:
+        if known.setdefault(one.id, one).url != one.url:
+            raise ProjectError(
+                f"Maven can't tell {known[one.id].url} and {one.url} apart: to it both are {one.id}",
+                hint="leave out one of the two repositories under [java]",
+            )
+    return (*known.values(), MavenRepository("central", CENTRAL))
 
 
 @dataclass(frozen=True, slots=True)

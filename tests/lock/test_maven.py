@@ -10,7 +10,15 @@ import pytest
 
 from builder.cache import Cache
 from builder.content import Digest
-from builder.errors import ArtifactError, LockError, ResolutionError, StoreError, UsageError, VerificationError
+from builder.errors import (
+    ArtifactError,
+    LockError,
+    ProjectError,
+    ResolutionError,
+    StoreError,
+    UsageError,
+    VerificationError,
+)
 from builder.lock.maven import FoundJar, file_names, pom, read_listing, repository_path
 from builder.lock.maven_fetch import fetch_jars
 from builder.lock.maven_settings import MavenRepository, read_settings, repositories_of
@@ -21,6 +29,12 @@ from tests.support.progress import Heard
 
 REPO = Path("/cache/maven")
 CENTRAL = repositories_of(())[0]
+
+
+def test_repositories_that_maven_takes_for_one() -> None:
+    assert len(repositories_of(["https://m.example.com/a/b", "https://m.example.com/a/b/", "http://other/a"])) == 3
+    with pytest.raises(ProjectError, match=r"to it both are m\.example\.com-a-b"):
+        repositories_of(["https://m.example.com/a/b", "https://m.example.com/a-b"])
 
 
 def test_a_project_that_needs_nothing_else() -> None:
