@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# one worker per processor; tests of the Docker engine share one of them
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
+# one worker per processor: neighbours share their fixtures, and who has nothing left takes from the others
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -55,13 +55,6 @@ settings.register_profile("lockship", deadline=None, suppress_health_check=[Heal
 settings.load_profile("lockship")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the engine share one worker, hence one engine, when pytest-xdist runs several."""
-    for item in items:
-        if "engine" in item.fixturenames or item.get_closest_marker("engine"):  # type: ignore[attr-defined]
-            item.add_marker(pytest.mark.xdist_group("engine"))
-
-
 @pytest.fixture(autouse=True)
 def sheltered(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

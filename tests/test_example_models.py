@@ -43,7 +43,6 @@ def expected(contract: Contract, name: str, count: int) -> np.ndarray:
 
 @pytest.mark.apt
 @pytest.mark.index
-@pytest.mark.xdist_group("models")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_model_is_what_convert_makes(name: str, tmp_path: Path, shared_cache: Cache) -> None:
     environ = {**DEVELOPER, "LOCKSHIP_CACHE": str(shared_cache.root), "PYTHONPATH": str(ROOT)}
@@ -66,7 +65,6 @@ def test_the_committed_model_is_what_convert_makes(name: str, tmp_path: Path, sh
     assert "scikit" not in locked
 
 
-@pytest.mark.xdist_group("maven")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_java_client_scores_as_the_original_did(name: str, workshop: Workshop, tmp_path: Path) -> None:
     model = example(name)
@@ -82,7 +80,6 @@ def test_the_java_client_scores_as_the_original_did(name: str, workshop: Worksho
 
 
 @pytest.mark.index
-@pytest.mark.xdist_group("dotnet")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_dotnet_client_scores_as_the_original_did(name: str, dotnet: Dotnet, tmp_path: Path) -> None:
     model = example(name)

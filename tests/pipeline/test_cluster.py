@@ -47,7 +47,7 @@ from tests.support.world import World
 
 __all__ = ["bases", "jvm", "lab", "plugins", "server"]
 
-pytestmark = [pytest.mark.apt, pytest.mark.xdist_group("dask")]
+pytestmark = pytest.mark.apt
 
 BIG = 60_000_000  # bytes that take a worker a moment, and compress to nothing
 

@@ -19,7 +19,7 @@ from tests.conftest import DEVELOPER
 from tests.support.apt_repository import Key
 from tests.support.locked import Locked, locked
 
-pytestmark = [pytest.mark.slow, pytest.mark.index, pytest.mark.apt, pytest.mark.xdist_group("models")]
+pytestmark = [pytest.mark.slow, pytest.mark.index, pytest.mark.apt]
 
 SAMPLE = 'sample = "holdout.csv"\ndrop = ["churned"]\n'
 LINEAR = f'[models.linear]\nsource = "linear.skops"\n{SAMPLE}consumers = ["java-1.17"]\n'

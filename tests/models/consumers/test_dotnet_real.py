@@ -21,7 +21,7 @@ from tests.support.dotnet_programs import INSPECTOR, XUNIT, read_results, readin
 from tests.support.models import MODELS, Trained, churn, wine
 from tests.support.require import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.index, pytest.mark.xdist_group("dotnet")]
+pytestmark = [pytest.mark.slow, pytest.mark.index]
 
 ROWS = 10_000
 LIBRARY = ("-target:library", "-warnaserror+", "-warn:4")

@@ -26,7 +26,7 @@ from tests.support.java_workshop import Workshop, named_properties, workshop_in,
 from tests.support.models import MODELS, Trained
 from tests.support.require import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("maven")]
+pytestmark = pytest.mark.slow
 
 ROWS = 10_000
 HARNESS = Path(__file__).parents[2] / "support/java"

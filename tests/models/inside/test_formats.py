@@ -14,7 +14,7 @@ from builder.models.children import Child, ChildError, copy_program
 from tests.conftest import DEVELOPER
 from tests.support.packages import interpreter_with
 
-pytestmark = [pytest.mark.slow, pytest.mark.index, pytest.mark.xdist_group("models")]
+pytestmark = [pytest.mark.slow, pytest.mark.index]
 
 PACKAGES = ("catboost", "lightgbm", "pandas", "pyarrow", "scikit-learn", "skops", "xgboost-cpu")
 
