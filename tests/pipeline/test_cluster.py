@@ -408,7 +408,7 @@ def test_what_a_dead_worker_took_with_it_is_done_again(
         name = workers.client.scheduler_info()["workers"][place]["name"]
         os.kill(workers.pid(workers.folder / str(name)), signal.SIGKILL)
         assert makers._outcome(future, "x") is None
-        assert makers._gather({future: "x"}, Stop(), "waiting") == [Outcome(Digest.of(b""), 1)]
+        assert makers._gather({future: "x"}, Stop(), "waiting") == [Outcome(Digest.of(b""), 1, "")]
 
 
 def _slowly(file: str) -> Outcome:
@@ -416,7 +416,7 @@ def _slowly(file: str) -> Outcome:
     if Path(file).exists():
         time.sleep(6)
     Path(file).touch()
-    return Outcome(Digest.of(b""), 1)
+    return Outcome(Digest.of(b""), 1, "")
 
 
 def test_a_worker_that_was_there_a_moment_ago_may_come_back(ready: World) -> None:

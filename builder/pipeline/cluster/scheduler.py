@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -19,14 +19,14 @@ from builder.errors import LockshipError, StoreError, UsageError
 from builder.layers.encode import FORMAT
 from builder.layers.recipe import Layer
 from builder.models.artifact import ModelArtifact
-from builder.parallel import Stop
+from builder.parallel import Stop, each
+from builder.pipeline.cluster.claims import Brought, Claimant, Claims
 from builder.pipeline.cluster.connecting import connect, first_line, put_away, quiet, unlike
 from builder.pipeline.cluster.errands import LayerErrand, SealErrand, Target, layer_errand, locations_of, seal_errand
 from builder.pipeline.cluster.worker import Outcome, carry_out
 from builder.pipeline.makers import Build, Made
 from builder.progress import Progress
 from builder.registry.client import Registry
-from builder.registry.reference import Repository
 from builder.words import plural
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class Cluster:
         self._progress = progress
         self._patience = patience
         self._lock = threading.Lock()
-        self._layers: dict[Digest, dict[Repository, Future]] = {}
-        self._behind: dict[str, LayerErrand] = {}  # what to do by oneself, by the key of a task behind another
+        self._claims = Claims()
         self._begun: list[Future] = []
         self._seen = float("-inf")  # when there was a worker
         self._told: set[str] = set()
@@ -110,14 +109,52 @@ class Cluster:
     # what makers do
 
     def make(self, build: Build, layers: Sequence[Layer]) -> Made:
-        """One task per layer, the largest first; see `Makers.make`."""
+        """One task per layer that no other project brings to the same registry; see `Makers.make`."""
+        target, largest_first = self._target(build), sorted(layers, key=lambda layer: -layer.size)
+        with self._claims.made_for(target.repository) as claims:
+            own, others = claims.claim(largest_first)
+            sent = self._brought(build, own, {}, claims)
+            waiting = {layer.digest: layer for layer in others}
+            while waiting:
+                found, free = claims.settled(waiting, build.stop)
+                ready = [waiting.pop(digest) for digest in found]
+                mounted = self._mounted(build, ready, found)
+                sent |= dict.fromkeys(mounted, 0)
+                lacking = [one for one in ready if one.digest not in mounted] + [waiting.pop(one) for one in free]
+                near = {digest: where.worker for digest, where in found.items()}
+                sent |= self._brought(build, lacking, near, claims)
+        return Made(sent=sent)
+
+    def _mounted(self, build: Build, layers: Sequence[Layer], found: Mapping[Digest, Brought]) -> set[Digest]:
+        """Of `layers`, those that the store could take from the repositories where they were `found`."""
+        host = self._target(build).repository.host
+
+        def mount(layer: Layer) -> bool:
+            there = found[layer.digest].repository
+            return there.host == host and build.store.adopt(layer.descriptor, (there,))
+
+        took = each(layers, mount, build.stop, threads=build.store.parallel)
+        return {layer.digest for layer, taken in zip(layers, took, strict=True) if taken}
+
+    def _brought(
+        self, build: Build, layers: Sequence[Layer], near: Mapping[Digest, str], claims: Claimant
+    ) -> dict[Digest, int]:
+        """Have workers make and send `layers`, those who have them already if they are `near`; the bytes for each."""
+        if not layers:
+            return {}
         prepared, target = build.prepared, self._target(build)
         seen = locations_of(prepared, layers, build.context)
-        largest_first = sorted(layers, key=lambda layer: -layer.size)
-        errands = [layer_errand(prepared, layer, target, seen) for layer in largest_first]
-        futures = {self._layer(errand): errand.layer.title for errand in errands}
-        outcomes = self._gather(futures, build.stop, f"{prepared.plan.facts.name}: making layers on the cluster")
-        return Made(sent={one.digest: one.sent for one in outcomes})
+        futures = {
+            self._submit(
+                layer_errand(prepared, layer, target, seen), f"make-{layer.title[:60]}", near.get(layer.digest)
+            ): layer.title
+            for layer in layers
+        }
+        outcomes = self._gather(
+            futures, build.stop, f"{prepared.plan.facts.name}: making layers on the cluster",
+            lambda one: claims.brought(one.digest, one.worker),
+        )  # fmt: skip
+        return {one.digest: one.sent for one in outcomes}
 
     def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
         """One task for the project; see `Makers.finish`."""
@@ -135,39 +172,7 @@ class Cluster:
             )
         return Target(build.store.repository, tuple(build.shared), build.prepared.project.store.plain_http)
 
-    def _layer(self, errand: LayerErrand) -> Future:
-        """The task that brings a layer to its repository; behind the one that makes it for another, if there is one."""
-        with self._lock:
-            known = self._layers.setdefault(errand.layer.digest, {})
-            repository = errand.target.repository
-            if repository not in known:
-                first = next(iter(known.items()), None)
-                known[repository] = self._submit(
-                    errand if first is None else _borrowing(errand, first[0]),
-                    f"make-{errand.layer.title[:60]}",
-                    after=None if first is None else first[1],
-                )
-                if first is not None:
-                    self._behind[known[repository].key] = errand
-            return known[repository]
-
-    def _alone(self, future: Future) -> Future | None:
-        """Anew, without the other one, the task of a layer that failed behind another: that may be its failure only."""
-        with self._lock:
-            errand = self._behind.get(future.key)
-        if errand is None or future.status != "error":
-            return None
-        with self._telling_of_loss():
-            error = self._client.sync(future._exception)
-        if not isinstance(error, LockshipError):
-            return None
-        with self._lock:
-            known = self._layers[errand.layer.digest]
-            if known[errand.target.repository] is future:
-                known[errand.target.repository] = self._submit(errand, f"make-{errand.layer.title[:60]}")
-            return known[errand.target.repository]
-
-    def _submit(self, errand: LayerErrand | SealErrand, name: str, after: Future | None = None) -> Future:
+    def _submit(self, errand: LayerErrand | SealErrand, name: str, near: str | None = None) -> Future:
         size = errand.layer.size if isinstance(errand, LayerErrand) else 1 << 62  # what finishes a project goes first
         payload = pickle.dumps(errand, pickle.HIGHEST_PROTOCOL)
         with self._telling_of_loss():
@@ -176,20 +181,29 @@ class Cluster:
                 __version__,
                 FORMAT,
                 payload,
-                *(() if after is None else (after,)),
                 key=f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{uuid.uuid4().hex}",
                 pure=False,
                 priority=size,
+                workers=near,
+                allow_other_workers=near is not None,
             )
         self._begun.append(future)
         return future
 
     # waiting
 
-    def _gather(self, futures: Mapping[Future, str], stop: Stop, label: str) -> list[Outcome]:
-        """The outcomes of all `futures`, which have titles; raises what the first one that fails raises."""
+    def _gather(
+        self,
+        futures: Mapping[Future, str],
+        stop: Stop,
+        label: str,
+        tell: Callable[[Outcome], None] = lambda _: None,
+    ) -> list[Outcome]:
+        """The outcomes of all `futures`, which have titles; raises what the first one that fails raises.
+
+        `tell` hears of each as it comes.
+        """
         done: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        titles = dict(futures)
         for future in futures:
             future.add_done_callback(done.put)
         outcomes: list[Outcome] = []
@@ -207,14 +221,11 @@ class Cluster:
                     while lost:
                         done.put(lost.pop())
                     continue
-                if (again := self._alone(future)) is not None:
-                    titles[again] = titles[future]
-                    again.add_done_callback(done.put)
-                    continue
-                if (outcome := self._outcome(future, titles[future])) is None:
+                if (outcome := self._outcome(future, futures[future])) is None:
                     lost.append(future)
                 else:
                     outcomes.append(outcome)
+                    tell(outcome)
                     task.advance(1)
         for text in (warning for one in outcomes for warning in one.warnings):
             self._warn(text)
@@ -291,13 +302,6 @@ class Cluster:
             hint="what workers sent until then stays in the registry, without a tag; when the scheduler is back, run "
             "the same command again",
         )
-
-
-def _borrowing(errand: LayerErrand, other: Repository) -> LayerErrand:
-    """The same errand, with the repository that gets the layer first among those that may lend it."""
-    if other.host != errand.target.repository.host:
-        return errand
-    return replace(errand, target=replace(errand.target, shared=(other, *errand.target.shared)))
 
 
 def _is_strange(error: BaseException) -> bool:

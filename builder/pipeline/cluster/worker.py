@@ -29,18 +29,18 @@ _PERIOD: Final = 0.2  # seconds between two looks whether the work is still want
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an errand came to: the blob or manifest that the registry has now, and the bytes that were sent for it."""
+    """What an errand came to: what the registry has now, bytes that were sent for it, and the address of who did it."""
 
     digest: Digest
     sent: int
+    worker: str
     warnings: tuple[str, ...] = ()
 
 
-def carry_out(version: str, layer_format: int, payload: bytes, after: Outcome | None = None) -> Outcome:
+def carry_out(version: str, layer_format: int, payload: bytes) -> Outcome:
     """Do the pickled errand `payload` of a lockship of that `version` and format of layers.
 
-    `after` only says what had to be done before. Raises StoreError where this worker's lockship is another one, and
-    whatever LockshipError the errand meets.
+    Raises StoreError where this worker's lockship is another one, and whatever LockshipError the errand meets.
     """
     if (version, layer_format) != (__version__, FORMAT):
         raise StoreError(
@@ -57,7 +57,7 @@ def carry_out(version: str, layer_format: int, payload: bytes, after: Outcome | 
                 return _seal(errand, context, stop)
             assert isinstance(errand, LayerErrand)
             sent = _deliver(errand, context, stop)
-            return Outcome(errand.layer.digest, sent, tuple(dict.fromkeys(notes.warnings)))
+            return Outcome(errand.layer.digest, sent, _address(), tuple(dict.fromkeys(notes.warnings)))
     except MemoryError as error:
         title = errand.layer.title if isinstance(errand, LayerErrand) else errand.plan.facts.name
         raise StoreError(
@@ -102,7 +102,7 @@ def _seal(errand: SealErrand, context: Context, stop: Stop) -> Outcome:
                     hint="does somebody clean it up? run the same command again",
                 )
         seal(plan, errand.models, registry, stop, move=False)
-        return Outcome(plan.descriptor.digest, registry.sent)
+        return Outcome(plan.descriptor.digest, registry.sent, _address())
 
 
 def _opened(target: Target, context: Context, stop: Stop) -> Registry:
