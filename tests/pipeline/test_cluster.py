@@ -294,6 +294,21 @@ def test_an_error_of_a_worker_is_the_users(ready: World, workers: Workers, regis
     assert tag_of(registry, name, "1.0") is None
 
 
+def test_what_a_failed_project_asked_for_is_called_off(laborious: World, workers: Workers) -> None:
+    laborious.wheel("gone")
+    laborious.write("requirements.in", "huge\ngone\n")
+    lock(laborious.load(), laborious.context)
+    for wheel in laborious.index.folder.glob("gone-*"):
+        wheel.unlink()
+    plans = [prepare(laborious.load(), laborious.context)]
+    with open_cluster(workers.scheduler, SILENT) as makers:
+        (found,) = push_all_prepared(plans, client(laborious), makers)
+        assert isinstance(found, ArtifactError) and "gone" in found.message
+        (huge,) = [one for one in makers._begun if "huge" in one.key]
+        assert within(60, huge.done)
+        assert huge.status == "cancelled"
+
+
 def test_credentials_stay_where_they_are(here: World, cluster: Workers, tmp_path: Path) -> None:
     """Logins of the index and of the registry: each machine uses its own, and none is told to the scheduler."""
     here.index.login = "reader:Sesame-open-1"

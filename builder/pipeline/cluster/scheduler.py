@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -100,11 +100,14 @@ class Cluster:
 
     def close(self) -> None:
         """Call off what is still under way, and say good-bye."""
+        self._call_off(self._begun)
+        put_away(self._client)
+
+    def _call_off(self, futures: Iterable[Future]) -> None:
         with suppress(Exception):  # a scheduler that is gone has nothing to call off
-            left = [future for future in self._begun if not future.done()]
+            left = [future for future in futures if not future.done()]
             if left:
                 self._client.cancel(left)
-        put_away(self._client)
 
     # what makers do
 
@@ -144,16 +147,17 @@ class Cluster:
             return {}
         prepared, target = build.prepared, self._target(build)
         seen = locations_of(prepared, layers, build.context)
+        errands = [layer_errand(prepared, layer, target, seen) for layer in layers]
         futures = {
-            self._submit(
-                layer_errand(prepared, layer, target, seen), f"make-{layer.title[:60]}", near.get(layer.digest)
-            ): layer.title
-            for layer in layers
+            self._submit(one, f"make-{one.layer.title[:60]}", near.get(one.layer.digest)): one.layer.title
+            for one in errands
         }
-        outcomes = self._gather(
-            futures, build.stop, f"{prepared.plan.facts.name}: making layers on the cluster",
-            lambda one: claims.brought(one.digest, one.worker),
-        )  # fmt: skip
+        label = f"{prepared.plan.facts.name}: making layers on the cluster"
+        try:
+            outcomes = self._gather(futures, build.stop, label, lambda one: claims.brought(one.digest, one.worker))
+        except BaseException:
+            self._call_off(futures)  # workers have other projects to work for
+            raise
         return {one.digest: one.sent for one in outcomes}
 
     def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
