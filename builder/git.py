@@ -234,6 +234,14 @@ def default_branch(folder: Path, environ: Mapping[str, str]) -> str | None:
     return None if code else output.strip().removeprefix("origin/")
 
 
+def came_from_origin(folder: Path, environ: Mapping[str, str]) -> bool:
+    """Whether some branch of ``origin`` is known here, or HEAD stands on none and there is an ``origin`` to ask."""
+    if _said(folder, environ, "for-each-ref", "--count=1", "refs/remotes/origin"):
+        return True
+    detached = _said(folder, environ, "symbolic-ref", "--quiet", "HEAD") is None
+    return detached and _said(folder, environ, "config", "--get", "remote.origin.url") is not None
+
+
 def source_url(remote: str) -> str | None:
     """`remote` as an https address that people can open, without credentials; None for paths of one machine.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from builder import git
 from builder.errors import ProjectError, UsageError
@@ -14,6 +15,12 @@ from builder.pipeline.many.projects import Many, Member
 from builder.words import listed
 
 __all__ = ["Affected", "Since", "affected", "since_of"]
+
+# of a change that is to be merged: GitHub, GitLab, Azure Pipelines, Jenkins
+_TARGETS: Final = (
+    "GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "SYSTEM_PULLREQUEST_TARGETBRANCH", "CHANGE_TARGET",
+)  # fmt: skip
+_MERGE_BASE: Final = "CI_MERGE_REQUEST_DIFF_BASE_SHA"  # GitLab fetches nothing but the change itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +69,11 @@ def affected(many: Many, since: str | None, environ: Mapping[str, str]) -> Affec
 
 
 def since_of(top: Path, asked: str | None, environ: Mapping[str, str]) -> Since:
-    """The commit to compare with: the one asked for, else where this branch left the one that origin starts from.
+    """The commit to compare with: the one asked for, else where this branch left the one that it is to be merged into.
 
-    On that branch itself, and without an origin, the commit before the last. Raises UsageError for one that isn't
-    there, ProjectError where a clone lacks the history that it takes to tell.
+    That one a CI job's environment names; otherwise it is the one that origin starts from. On that branch itself, and
+    without an origin, it is the commit before the last. Raises UsageError for one that isn't there, ProjectError where
+    a clone lacks the branch or the history that it takes to tell.
     """
     if asked is not None:
         commit = git.commit_of(top, asked, environ)
@@ -79,9 +87,17 @@ def since_of(top: Path, asked: str | None, environ: Mapping[str, str]) -> Since:
     if head is None:
         return Since(None, "nothing: there is no commit yet")
     # CI fetches into an empty repository, where git doesn't write down which branch origin starts from
-    known = git.default_branch(top, environ)
+    known = _merged_into(environ) or git.default_branch(top, environ)
     mains = {name: git.commit_of(top, f"refs/remotes/origin/{name}", environ) for name in _usual(known)}
     branch, main = next(((name, commit) for name, commit in mains.items() if commit), (known, None))
+    if main is None and (told := environ.get(_MERGE_BASE)) and (main := git.commit_of(top, told, environ)):
+        return Since(main, f"{main[:12]}, where {_MERGE_BASE} says that this branch left the other one")
+    if main is None and git.came_from_origin(top, environ):
+        one = branch or "main"
+        raise ProjectError(
+            f"this clone has no origin/{branch or 'main or origin/master'} to compare with",
+            hint=f"fetch it (git fetch origin {one}:refs/remotes/origin/{one}), or give --since", file=top,
+        )  # fmt: skip
     common = git.merge_base(top, head, main, environ) if main else None
     if common is not None and common != head:
         return Since(common, f"{common[:12]}, where this branch left origin/{branch}")
@@ -95,6 +111,12 @@ def since_of(top: Path, asked: str | None, environ: Mapping[str, str]) -> Since:
             hint="fetch more of it (fetch-depth: 0, or git fetch --unshallow), or give --since", file=top,
         )  # fmt: skip
     return Since(None, "nothing: there is no commit before this one")
+
+
+def _merged_into(environ: Mapping[str, str]) -> str | None:
+    """The branch that a CI job's change is to be merged into, if it says so."""
+    named = next((environ[name] for name in _TARGETS if environ.get(name)), None)
+    return None if named is None else named.removeprefix("refs/heads/")
 
 
 def _usual(known: str | None) -> tuple[str, ...]:

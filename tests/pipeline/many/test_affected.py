@@ -392,6 +392,55 @@ def test_a_clone_of_ci_that_does_not_know_the_default_branch(grounds: Grounds, t
     assert "where this branch left origin/main" in found.since.words
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GITHUB_BASE_REF", "release"),
+        ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "release"),
+        ("SYSTEM_PULLREQUEST_TARGETBRANCH", "refs/heads/release"),
+        ("CHANGE_TARGET", "release"),
+    ],
+)
+def test_a_change_is_compared_with_the_branch_that_it_is_for(
+    grounds: Grounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    grounds.git("switch", "-q", "-c", "release")
+    grounds.write({"snakes/environment.yml": "changed: for the release\n"})
+    grounds.commit()
+    grounds.git("switch", "-q", "main")
+    clone = cloned(grounds, tmp_path / "clone")
+    clone.git("switch", "-q", "-c", "topic", "origin/release")
+    clone.write({"model/one.yaml": "changed\n"})
+    clone.commit()
+    assert touched(clone, None) == {"model", "snakes"}
+    monkeypatch.setenv(variable, value)
+    assert touched(clone, None) == {"model"}
+    assert "where this branch left origin/release" in look(clone, None).since.words
+
+
+def test_a_clone_that_has_only_the_change(grounds: Grounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As GitLab's runners make them: HEAD stands on no branch, and none of origin's is there."""
+    start = grounds.git("rev-parse", "HEAD")
+    grounds.git("switch", "-q", "-c", "topic")
+    for name in ("one.yaml", "notes.txt"):
+        grounds.write({f"model/{name}": "changed\n"})
+        grounds.commit()
+    clone = Grounds(tmp_path / "clone")
+    clone.git("remote", "add", "origin", grounds.root.as_uri())
+    clone.git("fetch", "-q", "origin", "--refmap=", "+refs/heads/topic:refs/pipelines/1")
+    clone.git("checkout", "-q", "--detach", "refs/pipelines/1")
+    with pytest.raises(ProjectError, match="no origin/main or origin/master") as caught:
+        look(clone, None)
+    assert "git fetch origin main" in str(caught.value.hint)
+    monkeypatch.setenv("CI_MERGE_REQUEST_DIFF_BASE_SHA", start)
+    assert touched(clone, None) == {"model"}, "of both commits"
+    assert look(clone, None).since.commit == start
+    clone.git("fetch", "-q", "origin", "topic")
+    monkeypatch.delenv("CI_MERGE_REQUEST_DIFF_BASE_SHA")
+    with pytest.raises(ProjectError, match="no origin/main or origin/master"):
+        look(clone, None)
+
+
 def test_on_the_default_branch_the_last_commit_counts(grounds: Grounds, tmp_path: Path) -> None:
     before = grounds.git("rev-parse", "HEAD")
     grounds.write({"model/one.yaml": "changed\n"})
