@@ -126,22 +126,25 @@ def each(items: Sequence[T], work: Callable[[T], R], stop: Stop, *, threads: int
     return [results[number] for number in range(len(items))]
 
 
-def each_alone(items: Sequence[T], work: Callable[[T, Stop], R], *, threads: int = THREADS) -> list[R | Exception]:
-    """``[work(item, stop) for item in items]``, or for each what it raised, a bug of ours too: no other one ends by it.
+def each_alone(
+    items: Sequence[T], work: Callable[[T], R], stops: Sequence[Stop], *, threads: int = THREADS
+) -> list[R | Exception]:
+    """``[work(item) for item in items]``, or for each what it raised, a bug of ours too: no other one ends by it.
 
-    Each item has a `stop` of its own. Ctrl-C sets all of them.
+    Each item heeds its own one of `stops`. Ctrl-C sets all of them.
     """
-    stops = [Stop() for _ in items]
+    whole = _Stops(stops)
 
-    def one(number: int) -> R | Exception:
+    def one(item: T) -> R | Exception:
         try:
-            return work(items[number], stops[number])
-        except StoppedError:
-            raise
+            return work(item)
+        except StoppedError as error:
+            whole.check()
+            return error  # it was this one alone that was stopped
         except Exception as error:
             return error
 
-    return each(range(len(items)), one, _Stops(stops), threads=threads)
+    return each(items, one, whole, threads=threads)
 
 
 class _Stops(Stop):

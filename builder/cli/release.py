@@ -9,7 +9,7 @@ from builder.cli.setup import context, open_project
 from builder.cli.signing import private_key
 from builder.cli.terminal import Terminal
 from builder.pipeline.makers import makers_at
-from builder.pipeline.releasing import Released, release
+from builder.pipeline.releasing import Released, release, require_registry
 from builder.words import human_size
 
 __all__ = ["run"]
@@ -27,6 +27,8 @@ def run(
     """Release; the index's digest on stdout."""
     project = open_project(path)
     signing, around = private_key(terminal, key), context(terminal)
+    if scheduler is not None:
+        require_registry(project, repository)
     with makers_at(scheduler, around) as makers:
         found = release(project, around, repository=repository, allow=allow, key=signing, makers=makers)
     for warning in found.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -20,8 +21,17 @@ _MISSING: Final = re.compile(
     r"No candidates were found for ([^\n.]+)|packages are not available from current channels:\s+- ([^\n]+)"
 )
 _LONG: Final = 40  # lines
-_DETAILS: Final = ("    Command:", "    STDOUT:", "    STDERR:")  # what conda-lock prints behind a solver's message
+_PART: Final = re.compile(r"    (Command|STDOUT|STDERR):.*")  # what conda-lock prints behind a solver's message
+# conda's names, of what there can be no lock for and of channels that can't be read
+_UNSATISFIABLE: Final = (
+    "UnsatisfiableError", "PackagesNotFoundError", "ResolvePackageNotFound", "SpecsConfigurationConflictError",
+)  # fmt: skip
 _CHANNELS: Final = ("CondaHTTPError", "UnavailableInvalidChannel", "CondaSSLError", "ProxyError")
+# the words of micromamba, which names no kinds
+_NETWORK: Final = re.compile(r"download error|could not resolve host|failed to download|HTTP [45]\d\d", re.IGNORECASE)
+_CONFLICT: Final = re.compile(
+    r"conflict|nothing provides|could not solve|not available|does not exist|incompatible", re.I
+)
 
 
 def explained(
@@ -78,19 +88,59 @@ def _unreachable(message: str, environments: Sequence[Environment], network: Net
 
 def _of_output(output: str, environments: Sequence[Environment], network: Network) -> LockshipError:
     """Another solver's words, or conda-lock's own."""
-    # conda-lock's own channel of virtual packages is in a folder that is gone by now
-    lines = [line for line in _clean(output, network).strip().splitlines() if "conda-lock-fake-repodata" not in line]
+    lines = _clean(output, network).strip().splitlines()
     about = next((number for number, line in enumerate(lines) if line.startswith("Could not lock")), None)
-    if about is not None:
-        end = next((number for number, line in enumerate(lines) if line.startswith(_DETAILS)), len(lines))
-        said = "\n".join(lines[about + 1 : end][:_LONG]).strip() or lines[-1]
-        # conda's own name for it, in the report that conda-lock prints behind the message
-        kind = re.search(r'"exception_name": "(\w+)"', "\n".join(lines[end:]))
-        if kind is not None and kind[1] in _CHANNELS:
-            return _unreachable(said.partition("\n\n")[0], environments, network)
-        subdir = lines[about].rpartition(" ")[2]
-        return _unsatisfiable(_PLATFORMS.get(subdir, subdir), said, environments[0].file)
-    return LockError(f"conda-lock made no lock:\n{chr(10).join(lines[-_LONG:])}")
+    if about is None:
+        return LockError(f"conda-lock made no lock:\n{_shown(lines[-_LONG:])}")
+    subdir = lines[about].rpartition(" ")[2]
+    platform = _PLATFORMS.get(subdir, subdir)
+    parts = _parted(lines[about + 1 :])
+    report = _report(parts["STDOUT"])
+    said = _words(parts, report)
+    kind = str(report.get("exception_name", ""))
+    if kind in _CHANNELS or (not kind and _NETWORK.search(said)):
+        return _unreachable(said.partition("\n\n")[0], environments, network)
+    if kind in _UNSATISFIABLE or (not kind and _CONFLICT.search(said)):
+        return _unsatisfiable(platform, said, environments[0].file)
+    return LockError(f"the solver failed for {platform}:\n{said}", file=environments[0].file)
+
+
+def _parted(lines: Sequence[str]) -> dict[str, list[str]]:
+    """What conda-lock prints of a solver that failed: its message, and behind the names of the streams all of it."""
+    parts: dict[str, list[str]] = {"": [], "STDOUT": [], "STDERR": []}
+    part = ""
+    for line in lines:
+        if match := _PART.fullmatch(line):
+            part = match[1]
+        elif part in parts:
+            parts[part].append(line)
+    return parts
+
+
+def _report(lines: Sequence[str]) -> dict[str, object]:
+    """The JSON of ``--json``; empty when there is none."""
+    try:
+        found = json.loads("\n".join(lines))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(parts: Mapping[str, list[str]], report: Mapping[str, object]) -> str:
+    """What is for people: the message, micromamba's list of problems with its tree, or what there is."""
+    problems = report.get("solver_problems")
+    if isinstance(problems, list) and problems:
+        tree = [line for line in parts["STDERR"] if line.startswith((" ", "├", "└", "│", "The following"))]
+        return _shown([*(str(one) for one in problems), *tree])
+    if isinstance(message := report.get("message"), str) and message.strip():
+        return _shown(message.splitlines())
+    said = parts[""] if not report else []
+    return _shown(parts["STDERR"] if not _shown(said) else said) or _shown(parts["STDOUT"]) or "it says nothing"
+
+
+def _shown(lines: Sequence[str]) -> str:
+    """`lines` but for those about conda-lock's own channel of virtual packages, which is gone by now."""
+    return "\n".join([line for line in lines if "conda-lock-fake-repodata" not in line][:_LONG]).strip()
 
 
 def _clean(text: str, network: Network) -> str:

@@ -43,14 +43,15 @@ def repositories_of(addresses: Sequence[str]) -> tuple[MavenRepository, ...]:
     """
     found = [MavenRepository(re.sub(r"[^A-Za-z0-9.]+", "-", url.partition("://")[2]).strip("-"), url.rstrip("/"))
              for url in addresses]  # fmt: skip
-    known: dict[str, MavenRepository] = {}
+    central = MavenRepository("central", CENTRAL)
+    known = {one.id: one for one in (central, MavenRepository(BLOCKED, "what isn't named here"))}
     for one in found:
         if known.setdefault(one.id, one).url != one.url:
             raise ProjectError(
                 f"Maven can't tell {known[one.id].url} and {one.url} apart: to it both are {one.id}",
                 hint="leave out one of the two repositories under [java]",
             )
-    return (*known.values(), MavenRepository("central", CENTRAL))
+    return (*dict.fromkeys(found), central)
 
 
 @dataclass(frozen=True, slots=True)

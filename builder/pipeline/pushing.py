@@ -92,13 +92,14 @@ def push_all_prepared(plans: Sequence[Prepared], context: Context, makers: Maker
     `makers`, a cluster, get the layers of all of them together, and make once what they have in common; what one
     project fails at doesn't stop the others. Ctrl-C stops all of them.
     """
+    stops = [Stop() for _ in plans]
 
-    def one(prepared: Prepared, stop: Stop) -> Pushed:
-        project = prepared.project
-        target = repository_of(project)
-        return _push(prepared, context, target, shared_repositories(project, target), makers, stop)
+    def one(plan: tuple[Prepared, Stop]) -> Pushed:
+        prepared, stop = plan
+        target = repository_of(prepared.project)
+        return _push(prepared, context, target, shared_repositories(prepared.project, target), makers, stop)
 
-    return each_alone(plans, one, threads=_AT_ONCE)
+    return each_alone(list(zip(plans, stops, strict=True)), one, stops, threads=_AT_ONCE)
 
 
 def _taken(target: Repository, version: str, found: Digest, prepared: Prepared) -> RefusedError:

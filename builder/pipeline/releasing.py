@@ -22,10 +22,10 @@ from builder.pipeline.models import artifacts, tag_models
 from builder.pipeline.planning import Prepared, prepare, resolve_version
 from builder.pipeline.recording import code_of, lock_files, record_for
 from builder.pipeline.stores import open_store, shared_repositories
-from builder.pipeline.targets import Target, opened_target
+from builder.pipeline.targets import LAYOUT, Target, opened_target
 from builder.pipeline.wholeness import require_whole
 from builder.project import Project
-from builder.registry.artifact import store_artifact
+from builder.registry.artifact import Stored, store_artifact
 from builder.registry.layout import Layout
 from builder.registry.reference import Repository
 from builder.releases.chronicle import append, pack, read_journal
@@ -40,7 +40,7 @@ from builder.words import listed
 if TYPE_CHECKING:
     from builder.releases.keys import PrivateKey
 
-__all__ = ["ALLOWED", "Released", "release"]
+__all__ = ["ALLOWED", "Checked", "Released", "checked", "release", "require_registry"]
 
 ALLOWED: Final = {
     "dirty": "files that differ from the commit",
@@ -75,9 +75,9 @@ class _Run:
     allow: frozenset[str]
     stop: Stop
     makers: Makers
+    begun: str
     steps: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    begun: str = ""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -86,6 +86,20 @@ class _Run:
         self.context.progress.note(f"{name} …")
         yield
         self.steps[name] = round(time.monotonic() - begun, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A release that passed every check, with its models converted and its image planned; nothing of it is stored."""
+
+    run: _Run
+    prepared: Prepared
+    code: Git | None
+    prior: tuple[Record, Stored] | None
+
+    def finish(self) -> Released:
+        """Build, verify, attest, record."""
+        return _finish(self)
 
 
 def release(
@@ -97,30 +111,51 @@ def release(
     key: PrivateKey | None = None,
     clock: Clock = wall_clock,
     makers: Makers = LOCAL,
-    stop: Stop | None = None,
 ) -> Released:
     """Make the project's version a release in its store; a no-op when it is one, with the same content.
 
-    What an earlier run has done, cut off or not, stays as it is. `makers` make the layers that nobody has, `stop` is
-    what transfers heed. Raises RefusedError when the version is there with
-    other content, or when the code could not be told again later and nobody allowed that; StaleLockError, ModelError,
-    StoreError and VerificationError as the steps do.
+    What an earlier run has done, cut off or not, stays as it is. `makers` make the layers that nobody has. Raises
+    RefusedError when the version is there with other content, or when the code could not be told again later and
+    nobody allowed that; StaleLockError, ModelError, StoreError and VerificationError as the steps do.
     """
+    with checked(project, context, repository=repository, allow=allow, key=key, clock=clock, makers=makers) as one:
+        return one.finish()
+
+
+@contextmanager
+def checked(
+    project: Project,
+    context: Context,
+    *,
+    repository: str | None = None,
+    allow: Sequence[str] = (),
+    key: PrivateKey | None = None,
+    clock: Clock = wall_clock,
+    makers: Makers = LOCAL,
+    stop: Stop | None = None,
+) -> Iterator[Checked]:
+    """See `release`: its first half, which refuses. While the context lasts the store is open; it heeds `stop`."""
     if unknown := set(allow) - ALLOWED.keys():
         raise UsageError(f"nothing to allow: {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(ALLOWED)}")
+    if makers is not LOCAL:
+        require_registry(project, repository)
     stop = stop or Stop()
     with opened_target(repository, project, context, push=True, stop=stop) as target:
-        if makers is not LOCAL and target.repository is None:
-            raise UsageError(
-                f"{target.name}: a cluster's workers can't write into a layout, which is a folder of this machine",
-                hint="name a registry: repository under [store], or --repository; or release without --scheduler",
-            )
         whoever = actor(context.environ, project.root)
-        run = _Run(project, context, target, whoever, clock, key, frozenset(allow), stop, makers, begun=now(clock))
-        return _release(run)
+        yield _check(_Run(project, context, target, whoever, clock, key, frozenset(allow), stop, makers, now(clock)))
 
 
-def _release(run: _Run) -> Released:
+def require_registry(project: Project, repository: str | None) -> None:
+    """Raises UsageError unless releases go to a registry, which a cluster's workers can reach."""
+    where = repository or project.store.repository
+    if where is None or where.startswith(LAYOUT):
+        raise UsageError(
+            f"{where or project.name}: a cluster's workers can't write into a layout: it is a folder of this machine",
+            hint="name a registry: repository under [store], or --repository; or release without --scheduler",
+        )
+
+
+def _check(run: _Run) -> Checked:
     project = run.project = resolve_version(run.project, run.context)
     version = str(project.version)
     _refuse_version(project, version)
@@ -137,15 +172,20 @@ def _release(run: _Run) -> Released:
         run.warnings += prepared.warnings
         prior = read_record(run.target.store, version)
         _refuse_other(run, prepared, prior[0] if prior else None)
+    return Checked(run, prepared, code, prior)
+
+
+def _finish(it: Checked) -> Released:
+    run, prepared, prior = it.run, it.prepared, it.prior
     with run.step("build"):
         sent = _build(run, prepared)
     with run.step("verify"):
         require_whole(run.target.store, prepared.plan.descriptor.digest, run.target.name)
     if prior is None:
-        record = _record(run, prepared, code)
+        record = _record(run, prepared, it.code)
         subject = record_artifact(record, page(record))
         _attest(run, prepared, record)
-        store_artifact(run.target.store, subject, tag=record_tag(version))
+        store_artifact(run.target.store, subject, tag=record_tag(record.version))
         recorded = subject.descriptor
     else:
         record, recorded = prior[0], prior[1].descriptor

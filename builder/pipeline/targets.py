@@ -21,9 +21,10 @@ from builder.releases.chronicle import Memory
 if TYPE_CHECKING:
     from builder.project import Project
 
-__all__ = ["Target", "opened_target"]
+__all__ = ["LAYOUT", "Target", "opened_target"]
 
-_LAYOUT: Final = "oci:"  # as skopeo and containers/image write a folder
+LAYOUT: Final = "oci:"
+"""What a folder's path stands behind, as in skopeo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def opened_target(
         )
     if where is None and project is not None and project.store.repository is None:
         store = open_store(project)
-        yield Target(store, f"{_LAYOUT}{store.root}", None, _memory(context, str(store.root)))
+        yield Target(store, f"{LAYOUT}{store.root}", None, _memory(context, str(store.root)))
         return
-    if where is not None and where.startswith(_LAYOUT):
-        folder = Path(where.removeprefix(_LAYOUT)).absolute()
+    if where is not None and where.startswith(LAYOUT):
+        folder = Path(where.removeprefix(LAYOUT)).absolute()
         if not (folder / "oci-layout").is_file():
             raise UsageError(f"{folder} is not an OCI image layout", hint="name the folder that holds oci-layout")
         name = project.name if project is not None else None
-        yield Target(Layout(folder, name=name), f"{_LAYOUT}{folder}", None, _memory(context, str(folder)))
+        yield Target(Layout(folder, name=name), f"{LAYOUT}{folder}", None, _memory(context, str(folder)))
         return
     text = where or (project.store.repository if project is not None else None)
     assert text is not None

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from builder.content import Digest, Platform
-from builder.errors import LockshipError, ProjectError, ResolutionError, StoreError, UsageError, VerificationError
+from builder.errors import (
+    LockError,
+    LockshipError,
+    ProjectError,
+    ResolutionError,
+    StoreError,
+    UsageError,
+    VerificationError,
+)
 from builder.lock.conda import CondaResolution, resolve_conda
 from builder.lock.conda_fetch import lock_conda_packages
 from builder.lock.conda_file import CondaPin, parse_conda_lock
@@ -268,6 +276,38 @@ def test_another_solver_is_called(lab: Lab, tmp_path: Path) -> None:
         lab.solve(lab.project("libfoo", python='solver = "tools/micromamba"'))
     assert "linux/amd64" in str(caught.value)
     assert "STDOUT" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "kind", "words", "hint"),
+    [
+        (
+            '{"solver_problems": ["nothing provides requested libfoo"], "success": false}',
+            "error    libmamba Could not solve for environment specs\n"
+            "    The following package could not be installed\n    └─ libfoo does not exist (perhaps a typo).",
+            ResolutionError, "fits for linux/amd64:\nnothing provides requested libfoo\n    The following", "loosen",
+        ),
+        ("", "error    libmamba Could not resolve host: a.example", StoreError, "a channel can't be asked", "network"),
+        ('{"exception_name": "NoSpaceLeftError", "message": "No space left."}', "", LockError, "No space left.", None),
+        ("", "", LockError, "the solver failed for linux/amd64:\nit says nothing", None),
+        ("Segmentation fault", "", LockError, "Segmentation fault", None),
+    ],
+)  # fmt: skip
+def test_what_other_solvers_say(
+    lab: Lab, stdout: str, stderr: str, kind: type[LockshipError], words: str, hint: str | None
+) -> None:
+    lab.everywhere("libfoo")
+    (lab.root / "out").write_text(stdout)
+    (lab.root / "err").write_text(stderr)
+    program = lab.root / "micromamba"
+    program.write_text(f"#!/bin/sh\ncat {lab.root}/out\ncat {lab.root}/err >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(kind) as caught:
+        lab.solve(lab.project("libfoo", python='solver = "./micromamba"'))
+    assert type(caught.value) is kind
+    assert words in caught.value.message
+    assert "success" not in caught.value.message
+    assert hint is None or hint in str(caught.value.hint)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from builder.errors import (
 )
 from builder.lock.maven import FoundJar, file_names, pom, read_listing, repository_path
 from builder.lock.maven_fetch import fetch_jars
-from builder.lock.maven_settings import MavenRepository, read_settings, repositories_of
+from builder.lock.maven_settings import BLOCKED, MavenRepository, read_settings, repositories_of
 from builder.lock.pins import Artifact
 from builder.network import Network
 from tests.support.maven import Shelf, serve_shelf
@@ -35,6 +35,9 @@ def test_repositories_that_maven_takes_for_one() -> None:
     assert len(repositories_of(["https://m.example.com/a/b", "https://m.example.com/a/b/", "http://other/a"])) == 3
     with pytest.raises(ProjectError, match=r"to it both are m\.example\.com-a-b"):
         repositories_of(["https://m.example.com/a/b", "https://m.example.com/a-b"])
+    for taken in ("central", BLOCKED):
+        with pytest.raises(ProjectError, match=f"to it both are {taken}"):
+            repositories_of([f"https://{taken}/"])
 
 
 def test_a_project_that_needs_nothing_else() -> None:

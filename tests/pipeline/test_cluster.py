@@ -30,7 +30,9 @@ from builder.pipeline.cluster.connecting import unlike
 from builder.pipeline.cluster.errands import Target, layer_errand
 from builder.pipeline.cluster.scheduler import open_cluster
 from builder.pipeline.cluster.worker import Outcome, carry_out
+from builder.pipeline.makers import Build
 from builder.pipeline.pushing import Pushed, push_all_prepared
+from builder.pipeline.stores import open_registry
 from builder.progress import SILENT
 from builder.project import load_project
 from builder.registry.client import Registry
@@ -412,6 +414,56 @@ def test_what_one_project_fails_at_is_not_the_failure_of_the_next(
     assert tag_of(registry, name, "1.0") == second.digest
 
 
+def test_what_fails_for_one_project_is_tried_for_the_next(
+    ready: World, workers: Workers, registry: RegistryServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be its repository that refuses, and no other one."""
+    plans = [prepare(ready.load(), ready.context)]
+    file = ready.root / "lockship.toml"
+    file.write_text(file.read_text().replace(name, f"{name}/next"))
+    plans.append(prepare(ready.load(), ready.context))
+    with open_cluster(workers.scheduler, SILENT) as makers:
+        begin, begun = makers._begin, list[int]()
+
+        def first_in_vain(build: Any, layers: Any) -> Any:
+            begun.append(len(layers))
+            if len(begun) > 1:
+                return begin(build, layers)
+            return {layer.digest: makers._client.submit(_refuse, pure=False) for layer in layers}
+
+        monkeypatch.setattr(makers, "_begin", first_in_vain)
+        found = push_all_prepared(plans, client(ready), makers)
+    (error,) = [one for one in found if isinstance(one, Exception)]
+    assert isinstance(error, StoreError) and error.message == "not here"
+    (pushed,) = [one for one in found if isinstance(one, Pushed)]
+    assert tag_of(registry, pushed.reference.repository.name, "1.0") == pushed.digest
+    assert len(begun) == 2
+
+
+def _refuse() -> Outcome:
+    raise StoreError("not here")
+
+
+def test_what_others_wait_for_is_not_called_off(
+    laborious: World, workers: Workers, registry: RegistryServer, name: str
+) -> None:
+    plans = [prepare(laborious.load(), laborious.context)]
+    file = laborious.root / "lockship.toml"
+    file.write_text(file.read_text().replace(name, f"{name}/failing"))
+    laborious.wheel("gone")
+    laborious.write("requirements.in", "huge\ngone\n")
+    lock(laborious.load(), laborious.context)
+    for wheel in laborious.index.folder.glob("gone-*"):
+        wheel.unlink()
+    plans.append(prepare(laborious.load(), laborious.context))
+    with open_cluster(workers.scheduler, SILENT) as makers:
+        first, second = push_all_prepared(plans, client(laborious), makers)
+        huge = [one.status for one in makers._begun if "huge" in one.key]
+    assert isinstance(first, Pushed), first
+    assert isinstance(second, ArtifactError), second
+    assert huge == ["finished"]
+
+
 def test_what_a_dead_worker_took_with_it_is_done_again(
     ready: World, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,7 +475,7 @@ def test_what_a_dead_worker_took_with_it_is_done_again(
         name = workers.client.scheduler_info()["workers"][place]["name"]
         os.kill(workers.pid(workers.folder / str(name)), signal.SIGKILL)
         assert makers._outcome(future, "x") is None
-        assert makers._gather({future: "x"}, Stop(), "waiting") == [Outcome(Digest.of(b""), 1, "")]
+        assert makers._gather({future: "x"}, Stop(), "waiting") == {future: Outcome(Digest.of(b""), 1)}
 
 
 def _slowly(file: str) -> Outcome:
@@ -431,7 +483,7 @@ def _slowly(file: str) -> Outcome:
     if Path(file).exists():
         time.sleep(6)
     Path(file).touch()
-    return Outcome(Digest.of(b""), 1, "")
+    return Outcome(Digest.of(b""), 1)
 
 
 def test_a_worker_that_was_there_a_moment_ago_may_come_back(ready: World) -> None:
@@ -512,6 +564,25 @@ def test_a_cluster_without_workers(ready: World) -> None:
         assert isinstance(push_all[0], LockshipError)
         raise push_all[0]
     assert "dask worker" in str(caught.value.hint)
+
+
+def test_an_image_that_nobody_finished_in_time_is_called_off(ready: World, registry: RegistryServer, name: str) -> None:
+    """Or a worker that comes later would tag what was said to have failed."""
+    prepared = prepare(ready.load(), ready.context)
+    with (
+        lone_scheduler(ready.environ) as (address, _),
+        open_cluster(address, SILENT, patience=0) as makers,
+        open_registry(Repository(registry.host, name), ready.context, push=True) as target,
+    ):
+        build = Build(prepared, ready.context, target, (), Stop())
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="has no worker"):
+            makers.finish(build, (), move=False)
+        assert [one.status for one in makers._begun] == ["cancelled"]
+        waited, began = time.monotonic() - began, time.monotonic()
+        with pytest.raises(StoreError, match="has no worker"):
+            makers.finish(build, (), move=False)
+        assert time.monotonic() - began < waited / 2, "the next one needn't wait as long"
 
 
 def test_a_layout_is_no_store_for_a_cluster(ready: World, workers: Workers) -> None:

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,9 +20,9 @@ from builder.layers.encode import FORMAT
 from builder.layers.recipe import Layer
 from builder.models.artifact import ModelArtifact
 from builder.parallel import Stop, each
-from builder.pipeline.cluster.claims import Brought, Claimant, Claims
 from builder.pipeline.cluster.connecting import connect, first_line, put_away, quiet, unlike
 from builder.pipeline.cluster.errands import LayerErrand, SealErrand, Target, layer_errand, locations_of, seal_errand
+from builder.pipeline.cluster.sharing import Bringing, Sharing
 from builder.pipeline.cluster.worker import Outcome, carry_out
 from builder.pipeline.makers import Build, Made
 from builder.progress import Progress
@@ -74,7 +74,7 @@ def open_cluster(
 class Cluster:
     """A connected scheduler. Implements `builder.pipeline.makers.Makers`; safe for several threads.
 
-    A layer that several projects lack is made once: for the others it is mounted, or sent from where it was made.
+    A layer that several projects of one registry lack is made by one task: for the others it is mounted.
     """
 
     def __init__(self, client: Client, address: str, progress: Progress, patience: float) -> None:
@@ -83,7 +83,9 @@ class Cluster:
         self._progress = progress
         self._patience = patience
         self._lock = threading.Lock()
-        self._claims = Claims()
+        self._sharing = Sharing()
+        self._given_up = False
+        self._gone = False
         self._begun: list[Future] = []
         self._seen = float("-inf")  # when there was a worker
         self._told: set[str] = set()
@@ -112,60 +114,73 @@ class Cluster:
     # what makers do
 
     def make(self, build: Build, layers: Sequence[Layer]) -> Made:
-        """One task per layer that no other project brings to the same registry; see `Makers.make`."""
-        target, largest_first = self._target(build), sorted(layers, key=lambda layer: -layer.size)
-        with self._claims.made_for(target.repository) as claims:
-            own, others = claims.claim(largest_first)
-            sent = self._brought(build, own, {}, claims)
-            waiting = {layer.digest: layer for layer in others}
-            while waiting:
-                found, free = claims.settled(waiting, build.stop)
-                ready = [waiting.pop(digest) for digest in found]
-                mounted = self._mounted(build, ready, found)
-                sent |= dict.fromkeys(mounted, 0)
-                lacking = [one for one in ready if one.digest not in mounted] + [waiting.pop(one) for one in free]
-                near = {digest: where.worker for digest, where in found.items()}
-                sent |= self._brought(build, lacking, near, claims)
+        """One task per layer, the largest first, or that of another project with the same registry; see `Makers.make`.
+
+        What fails for another project is tried for this one: it may be the failure of that one's repository only.
+        """
+        largest_first = sorted(layers, key=lambda layer: -layer.size)
+        sent, failed, alone = self._bring(build, largest_first, {})
+        if failed:
+            again = [layer for layer in largest_first if layer.digest in failed]
+            more, failed, refused = self._bring(build, again, failed)
+            sent |= more
+            alone += refused
+        alone += [layer for layer in largest_first if layer.digest in failed]
+        if alone:
+            sent |= self._bring(build, alone, None)[0]
         return Made(sent=sent)
 
-    def _mounted(self, build: Build, layers: Sequence[Layer], found: Mapping[Digest, Brought]) -> set[Digest]:
-        """Of `layers`, those that the store could take from the repositories where they were `found`."""
-        host = self._target(build).repository.host
+    def _bring(
+        self, build: Build, layers: Sequence[Layer], failed: Mapping[Digest, Bringing] | None
+    ) -> tuple[dict[Digest, int], dict[Digest, Bringing], list[Layer]]:
+        """Have `layers` in the store: the bytes sent for each, the tasks of others that failed, what isn't mounted.
+
+        With None for `failed` the tasks are nobody else's.
+        """
+        repository = self._target(build).repository
+        if failed is None:
+            begun = self._begin(build, layers)
+            tasks, own = {digest: Bringing(repository, future) for digest, future in begun.items()}, set(begun)
+        else:
+            tasks, own = self._sharing.join(layers, repository, lambda some: self._begin(build, some), failed)
+        futures = {tasks[layer.digest].future: layer.title for layer in layers}
+        bearable = {task.future for digest, task in tasks.items() if digest not in own}
+        label = f"{build.prepared.plan.facts.name}: making layers on the cluster"
+        try:
+            came = self._gather(futures, build.stop, label, bearable)
+        finally:
+            self._call_off(self._sharing.leave(tasks))
+        outcomes = {digest: came[task.future] for digest, task in tasks.items()}
+        sent = {digest: one.sent for digest, one in outcomes.items() if digest in own and isinstance(one, Outcome)}
+        others = [one for one in layers if one.digest not in own and isinstance(outcomes[one.digest], Outcome)]
 
         def mount(layer: Layer) -> bool:
-            there = found[layer.digest].repository
-            return there.host == host and build.store.adopt(layer.descriptor, (there,))
+            return build.store.adopt(layer.descriptor, (tasks[layer.digest].repository,))
 
-        took = each(layers, mount, build.stop, threads=build.store.parallel)
-        return {layer.digest for layer, taken in zip(layers, took, strict=True) if taken}
+        mounted = each(others, mount, build.stop, threads=build.store.parallel)
+        sent |= {layer.digest: 0 for layer, there in zip(others, mounted, strict=True) if there}
+        left = {digest: task for digest, task in tasks.items() if isinstance(outcomes[digest], LockshipError)}
+        return sent, left, [layer for layer, there in zip(others, mounted, strict=True) if not there]
 
-    def _brought(
-        self, build: Build, layers: Sequence[Layer], near: Mapping[Digest, str], claims: Claimant
-    ) -> dict[Digest, int]:
-        """Have workers make and send `layers`, those who have them already if they are `near`; the bytes for each."""
-        if not layers:
-            return {}
+    def _begin(self, build: Build, layers: Sequence[Layer]) -> dict[Digest, Future]:
+        """A task for each of `layers`."""
         prepared, target = build.prepared, self._target(build)
         seen = locations_of(prepared, layers, build.context)
         errands = [layer_errand(prepared, layer, target, seen) for layer in layers]
-        futures = {
-            self._submit(one, f"make-{one.layer.title[:60]}", near.get(one.layer.digest)): one.layer.title
-            for one in errands
-        }
-        label = f"{prepared.plan.facts.name}: making layers on the cluster"
-        try:
-            outcomes = self._gather(futures, build.stop, label, lambda one: claims.brought(one.digest, one.worker))
-        except BaseException:
-            self._call_off(futures)  # workers have other projects to work for
-            raise
-        return {one.digest: one.sent for one in outcomes}
+        return {one.layer.digest: self._submit(one, f"make-{one.layer.title[:60]}") for one in errands}
 
     def finish(self, build: Build, models: Sequence[ModelArtifact], *, move: bool) -> int:
         """One task for the project; see `Makers.finish`."""
         assert not move, "a registry's tags stay where they are"
         errand = seal_errand(build.prepared, tuple(models), replace(self._target(build), shared=()))
         name = build.prepared.plan.facts.name
-        (outcome,) = self._gather({self._submit(errand, f"finish-{name}"): name}, build.stop, f"finishing {name}")
+        future = self._submit(errand, f"finish-{name}")
+        try:
+            outcome = self._gather({future: name}, build.stop, f"finishing {name}")[future]
+        except BaseException:
+            self._call_off([future])  # a version gets no tag after its project was said to have failed
+            raise
+        assert isinstance(outcome, Outcome)
         return outcome.sent
 
     def _target(self, build: Build) -> Target:
@@ -176,7 +191,7 @@ class Cluster:
             )
         return Target(build.store.repository, tuple(build.shared), build.prepared.project.store.plain_http)
 
-    def _submit(self, errand: LayerErrand | SealErrand, name: str, near: str | None = None) -> Future:
+    def _submit(self, errand: LayerErrand | SealErrand, name: str) -> Future:
         size = errand.layer.size if isinstance(errand, LayerErrand) else 1 << 62  # what finishes a project goes first
         payload = pickle.dumps(errand, pickle.HIGHEST_PROTOCOL)
         with self._telling_of_loss():
@@ -188,8 +203,6 @@ class Cluster:
                 key=f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{uuid.uuid4().hex}",
                 pure=False,
                 priority=size,
-                workers=near,
-                allow_other_workers=near is not None,
             )
         self._begun.append(future)
         return future
@@ -197,24 +210,22 @@ class Cluster:
     # waiting
 
     def _gather(
-        self,
-        futures: Mapping[Future, str],
-        stop: Stop,
-        label: str,
-        tell: Callable[[Outcome], None] = lambda _: None,
-    ) -> list[Outcome]:
-        """The outcomes of all `futures`, which have titles; raises what the first one that fails raises.
+        self, futures: Mapping[Future, str], stop: Stop, label: str, bearable: Set[Future] = frozenset()
+    ) -> dict[Future, Outcome | LockshipError]:
+        """What became of all `futures`, which have titles; raises what the first one that fails raises.
 
-        `tell` hears of each as it comes.
+        What a worker meets at a `bearable` one is not raised but returned.
         """
         done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         for future in futures:
             future.add_done_callback(done.put)
-        outcomes: list[Outcome] = []
+        found: dict[Future, Outcome | LockshipError] = {}
         lost: list[Future] = []
         began = looked = time.monotonic()
+        if self._given_up:
+            self._look(began)
         with self._progress.task(label, len(futures), unit="tasks") as task:
-            while len(outcomes) < len(futures):
+            while len(found) < len(futures):
                 try:
                     future = done.get(timeout=0.1)
                 except queue.Empty:
@@ -227,13 +238,14 @@ class Cluster:
                     continue
                 if (outcome := self._outcome(future, futures[future])) is None:
                     lost.append(future)
-                else:
-                    outcomes.append(outcome)
-                    tell(outcome)
-                    task.advance(1)
-        for text in (warning for one in outcomes for warning in one.warnings):
+                    continue
+                if isinstance(outcome, LockshipError) and future not in bearable:
+                    raise outcome
+                found[future] = outcome
+                task.advance(1)
+        for text in (text for one in found.values() if isinstance(one, Outcome) for text in one.warnings):
             self._warn(text)
-        return outcomes
+        return found
 
     def _warn(self, text: str) -> None:
         """Once: several layers of one package say the same."""
@@ -243,8 +255,11 @@ class Cluster:
         if not known:
             self._progress.warn(text)
 
-    def _outcome(self, future: Future, title: str) -> Outcome | None:
-        """What a task that was done came to; None when the worker that knew it died, and another one does it again."""
+    def _outcome(self, future: Future, title: str) -> Outcome | LockshipError | None:
+        """What a task that was done came to, or met; None when the worker that knew it died: another does it again.
+
+        Raises what is nobody's in particular: the cluster's own failures.
+        """
         from distributed import KilledWorker
 
         if future.status in ("lost", "pending"):
@@ -262,7 +277,7 @@ class Cluster:
                 assert isinstance(outcome, Outcome)
                 return outcome
         if isinstance(error, LockshipError):
-            raise error
+            return error
         if isinstance(error, KilledWorker):
             raise StoreError(
                 f"{title}: {error.allowed_failures + 1} workers died over it, the last one {error.last_worker.address}",
@@ -279,8 +294,9 @@ class Cluster:
     def _look(self, began: float) -> None:
         """Raises StoreError when the scheduler no longer answers, or no worker came in all that time."""
         if self._ask(self._client.scheduler.ncores):
-            self._seen = time.monotonic()
-        elif time.monotonic() - max(began, self._seen) > self._patience:
+            self._seen, self._given_up = time.monotonic(), False
+        elif self._given_up or time.monotonic() - max(began, self._seen) > self._patience:
+            self._given_up = True  # others needn't wait as long
             raise StoreError(
                 f"{self._address} has no worker, and none came in {self._patience:.0f} seconds",
                 hint="start some: dask worker SCHEDULER --nthreads 1",
@@ -295,12 +311,15 @@ class Cluster:
 
     @contextmanager
     def _telling_of_loss(self) -> Iterator[None]:
+        if self._gone:
+            raise self._lost()
         try:
             yield
         except (OSError, TimeoutError, RuntimeError) as error:  # Dask's own are among these
             raise self._lost() from error
 
     def _lost(self) -> StoreError:
+        self._gone = True  # for whoever comes next, too
         return StoreError(
             f"{self._address}: the connection to the Dask scheduler was lost",
             hint="what workers sent until then stays in the registry, without a tag; when the scheduler is back, run "

@@ -29,11 +29,10 @@ _PERIOD: Final = 0.2  # seconds between two looks whether the work is still want
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an errand came to: what the registry has now, bytes that were sent for it, and the address of who did it."""
+    """What an errand came to: the blob or manifest that the registry has now, and the bytes that were sent for it."""
 
     digest: Digest
     sent: int
-    worker: str
     warnings: tuple[str, ...] = ()
 
 
@@ -57,7 +56,7 @@ def carry_out(version: str, layer_format: int, payload: bytes) -> Outcome:
                 return _seal(errand, context, stop)
             assert isinstance(errand, LayerErrand)
             sent = _deliver(errand, context, stop)
-            return Outcome(errand.layer.digest, sent, _address(), tuple(dict.fromkeys(notes.warnings)))
+            return Outcome(errand.layer.digest, sent, tuple(dict.fromkeys(notes.warnings)))
     except MemoryError as error:
         title = errand.layer.title if isinstance(errand, LayerErrand) else errand.plan.facts.name
         raise StoreError(
@@ -102,7 +101,7 @@ def _seal(errand: SealErrand, context: Context, stop: Stop) -> Outcome:
                     hint="does somebody clean it up? run the same command again",
                 )
         seal(plan, errand.models, registry, stop, move=False)
-        return Outcome(plan.descriptor.digest, registry.sent, _address())
+        return Outcome(plan.descriptor.digest, registry.sent)
 
 
 def _opened(target: Target, context: Context, stop: Stop) -> Registry:

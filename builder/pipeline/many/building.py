@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence, Set
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from builder.content import Digest, Platform
 from builder.errors import LockshipError
 from builder.lock.file import LOCK_FILE, read_lock
-from builder.parallel import Stop, each, each_alone
+from builder.parallel import Stop, each
 from builder.pipeline.building import build_prepared
 from builder.pipeline.context import Context
 from builder.pipeline.makers import makers_at
@@ -27,7 +27,7 @@ from builder.work import workers
 
 if TYPE_CHECKING:
     from builder.pipeline.pushing import Pushed
-    from builder.pipeline.releasing import Released
+    from builder.pipeline.releasing import Checked, Released
     from builder.releases.keys import PrivateKey
 
 __all__ = ["build_all", "push_all", "release_all"]
@@ -165,8 +165,8 @@ def release_all(
     scheduler: str | None = None,
 ) -> Iterator[Outcome]:
     """Release each of `selected` into its store; see `push_all` for what they have in common, and for a cluster."""
-    from builder.pipeline.many.waves import Waves
-    from builder.pipeline.releasing import release
+    from builder.pipeline.many.waves import Waves, release_wave
+    from builder.pipeline.releasing import checked, release
 
     neighbours = _Neighbours()
 
@@ -178,12 +178,11 @@ def release_all(
 
     with makers_at(scheduler, context) as makers:
 
-        def at_once(member: Member, stop: Stop) -> Released:
+        def check(member: Member, stop: Stop) -> AbstractContextManager[Checked]:
             its = named(context, member.name)
-            return release(_project_of(member), its, allow=allow, key=key, makers=makers, stop=stop)
+            return checked(_project_of(member), its, allow=allow, key=key, makers=makers, stop=stop)
 
-        # as many as there are processors: releases convert models here
-        waves = Waves(many, selected, lambda wave: each_alone(wave, at_once, threads=workers()))
+        waves = Waves(many, selected, lambda wave: release_wave(wave, check))
         one = alone if scheduler is None else waves.of
         yield from run_each(
             many, selected, lambda member: _released(one(member), member, context), context, "releasing"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from builder.content import Platform
-from builder.parallel import Stop, each
+from builder.parallel import Stop, each, each_alone
 from builder.pipeline.context import Context
 from builder.pipeline.makers import Makers
 from builder.pipeline.many.projects import Many, Member
 from builder.pipeline.many.running import named
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.pushing import Pushed, push_all_prepared
+from builder.pipeline.releasing import Checked, Released
 from builder.work import workers
 
-__all__ = ["Waves", "push_wave"]
+__all__ = ["Waves", "push_wave", "release_wave"]
 
 T = TypeVar("T")
 
@@ -77,3 +79,22 @@ def push_wave(
     planned = each(wave, plan, Stop(), threads=workers())
     pushed = iter(push_all_prepared([one for one in planned if isinstance(one, Prepared)], context, makers))
     return [next(pushed) if isinstance(one, Prepared) else one for one in planned]
+
+
+def release_wave(
+    wave: Sequence[Member], check: Callable[[Member, Stop], AbstractContextManager[Checked]]
+) -> list[Released | Exception]:
+    """Check, convert and plan the projects of a wave one after the other, and make releases of them at once."""
+    stops = [Stop() for _ in wave]
+    found: dict[int, Released | Exception] = {}
+    ready: dict[int, Checked] = {}
+    with ExitStack() as stores:
+        for number, member in enumerate(wave):
+            try:
+                ready[number] = stores.enter_context(check(member, stops[number]))
+            except Exception as error:  # this project's alone: the others go on
+                found[number] = error
+        found |= zip(
+            ready, each_alone(list(ready.values()), Checked.finish, [stops[one] for one in ready]), strict=True
+        )
+    return [found[number] for number in range(len(wave))]
