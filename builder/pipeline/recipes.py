@@ -12,13 +12,14 @@ from builder.lock.pins import Artifact
 
 __all__ = ["conda_part", "is_current", "minor", "part_of", "wheel_and_deb_recipes"]
 
-
 # Links that their maintainer scripts would make, without which shell scripts don't start, and R doesn't either: the
 # shell that ``#!/bin/sh`` names, and ``which``. Part of the layer's key.
 _LINKS: Final = {
     "dash": {"links": {"usr/bin/sh": "dash"}},
     "debianutils": {"links": {"usr/bin/which": "which.debianutils"}},
 }
+# What a conda package's files become; another number where that changed. Part of the layer's key.
+_CONDA_REVISION: Final = 2
 
 
 def minor(version: str) -> str:
@@ -45,7 +46,7 @@ def wheel_and_deb_recipes(locked: LockedPlatform) -> tuple[Recipe, ...]:
 
 def conda_part(one: Artifact, python: str) -> Part:
     """A conda package as a part of a layer; only those for any platform depend on the environment's `python`."""
-    params = {"channel": one.channel}
+    params: dict[str, Any] = {"channel": one.channel, "revision": _CONDA_REVISION}
     if one.subdir == "noarch" and python:
         params["python"] = minor(python)
     return part_of(one, params)
