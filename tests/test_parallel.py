@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from builder.errors import StoreError
-from builder.parallel import Stop, StoppedError, each
+from builder.parallel import Stop, StoppedError, each, each_alone
 from tests.registry.impostor import Reply, impostor
 
 
@@ -124,3 +124,35 @@ def test_who_comes_to_be_watched_after_a_stop_does_not_begin() -> None:
     response = httpx.Response(200, extensions={"network_stream": Stream()})
     with left, right, pytest.raises(StoppedError), stop.watching(response):
         raise AssertionError("it began")
+
+
+def test_what_one_fails_at_or_is_stopped_by_ends_no_other() -> None:
+    stops = [Stop() for _ in range(3)]
+
+    def work(number: int) -> int:
+        if number == 0:
+            stops[0].set()
+            stops[0].check()
+        if number == 1:
+            raise StoreError("no")
+        return number
+
+    first, second, third = each_alone(range(3), work, stops)
+    assert isinstance(first, StoppedError) and isinstance(second, StoreError)
+    assert third == 2
+
+
+def test_whoever_stops_all_stops_each() -> None:
+    stops = [Stop() for _ in range(3)]
+
+    def work(number: int) -> int:
+        if number == 0:
+            raise KeyboardInterrupt
+        stops[number].wait(60)
+        return number
+
+    with pytest.raises(KeyboardInterrupt):
+        each_alone(range(3), work, stops, threads=3)
+    for one in stops:
+        with pytest.raises(StoppedError):
+            one.check()

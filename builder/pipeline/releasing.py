@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from builder.content import Digest
 from builder.errors import ProjectError, RefusedError, UsageError, VerificationError
@@ -40,7 +40,7 @@ from builder.words import listed
 if TYPE_CHECKING:
     from builder.releases.keys import PrivateKey
 
-__all__ = ["ALLOWED", "Checked", "Released", "checked", "release", "require_registry"]
+__all__ = ["ALLOWED", "Checked", "Released", "checked", "finish", "release", "require_registry"]
 
 ALLOWED: Final = {
     "dirty": "files that differ from the commit",
@@ -97,29 +97,26 @@ class Checked:
     code: Git | None
     prior: tuple[Record, Stored] | None
 
-    def finish(self) -> Released:
-        """Build, verify, attest, record."""
-        return _finish(self)
+
+class How(TypedDict, total=False):
+    """What else may be said of a release: where it goes, what is allowed, who signs, and who makes layers."""
+
+    repository: str | None
+    allow: Sequence[str]
+    key: PrivateKey | None
+    clock: Clock
+    makers: Makers
 
 
-def release(
-    project: Project,
-    context: Context,
-    *,
-    repository: str | None = None,
-    allow: Sequence[str] = (),
-    key: PrivateKey | None = None,
-    clock: Clock = wall_clock,
-    makers: Makers = LOCAL,
-) -> Released:
+def release(project: Project, context: Context, **how: Unpack[How]) -> Released:
     """Make the project's version a release in its store; a no-op when it is one, with the same content.
 
     What an earlier run has done, cut off or not, stays as it is. `makers` make the layers that nobody has. Raises
     RefusedError when the version is there with other content, or when the code could not be told again later and
     nobody allowed that; StaleLockError, ModelError, StoreError and VerificationError as the steps do.
     """
-    with checked(project, context, repository=repository, allow=allow, key=key, clock=clock, makers=makers) as one:
-        return one.finish()
+    with checked(project, context, **how) as one:
+        return finish(one)
 
 
 @contextmanager
@@ -175,7 +172,8 @@ def _check(run: _Run) -> Checked:
     return Checked(run, prepared, code, prior)
 
 
-def _finish(it: Checked) -> Released:
+def finish(it: Checked) -> Released:
+    """See `release`: its second half, which builds, verifies, attests and records."""
     run, prepared, prior = it.run, it.prepared, it.prior
     with run.step("build"):
         sent = _build(run, prepared)

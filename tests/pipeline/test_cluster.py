@@ -648,7 +648,6 @@ def test_who_names_no_scheduler_needs_no_dask(ready: World) -> None:
 
 
 def test_a_release_is_the_same_one(ready: World, workers: Workers, registry: RegistryServer, name: str) -> None:
-    ready.run("lock")
     planned = ready.run("plan", "--json").json["digest"]
     at = {"LOCKSHIP_CACHE": str(ready.folder / "client")}
     words = ("release", "--allow", "no-git", "--json", "--scheduler")

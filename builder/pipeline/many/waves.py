@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from builder.content import Platform
 from builder.parallel import Stop, each, each_alone
@@ -15,8 +15,10 @@ from builder.pipeline.many.projects import Many, Member
 from builder.pipeline.many.running import named
 from builder.pipeline.planning import Prepared, prepare
 from builder.pipeline.pushing import Pushed, push_all_prepared
-from builder.pipeline.releasing import Checked, Released
 from builder.work import workers
+
+if TYPE_CHECKING:
+    from builder.pipeline.releasing import Checked, Released
 
 __all__ = ["Waves", "push_wave", "release_wave"]
 
@@ -85,6 +87,8 @@ def release_wave(
     wave: Sequence[Member], check: Callable[[Member, Stop], AbstractContextManager[Checked]]
 ) -> list[Released | Exception]:
     """Check, convert and plan the projects of a wave one after the other, and make releases of them at once."""
+    from builder.pipeline.releasing import finish
+
     stops = [Stop() for _ in wave]
     found: dict[int, Released | Exception] = {}
     ready: dict[int, Checked] = {}
@@ -94,7 +98,5 @@ def release_wave(
                 ready[number] = stores.enter_context(check(member, stops[number]))
             except Exception as error:  # this project's alone: the others go on
                 found[number] = error
-        found |= zip(
-            ready, each_alone(list(ready.values()), Checked.finish, [stops[one] for one in ready]), strict=True
-        )
+        found |= zip(ready, each_alone(list(ready.values()), finish, [stops[one] for one in ready]), strict=True)
     return [found[number] for number in range(len(wave))]
