@@ -53,7 +53,7 @@ def test_uv_sees_the_indexes_and_none_of_the_users_own_settings(tmp_path: Path) 
 
 def test_children_do_not_outlive_the_tool(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    child = f"import time; time.sleep(1.5); open({str(mark)!r}, 'w')"
+    child = f"import time; time.sleep(4); open({str(mark)!r}, 'w')"
     program = (
         "import subprocess, sys\n"
         f"subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
@@ -61,7 +61,7 @@ def test_children_do_not_outlive_the_tool(tmp_path: Path) -> None:
     )
     outcome = run_tool([sys.executable, "-c", program], environ={}, folder=tmp_path, timeout=20)
     assert (outcome.code, outcome.text) == (0, "done\n")
-    time.sleep(2)
+    time.sleep(5)
     assert not mark.exists()
 
 

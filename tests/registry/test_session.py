@@ -542,7 +542,7 @@ def test_a_server_that_does_not_answer(servers: Servers) -> None:
     server = servers("open")
     with (
         fault_proxy(server.host, matching("HEAD", "/blobs/", stalled(20), times=1)) as proxy,
-        open_registry(server, new_name(), host=proxy.host, timeout=0.2) as registry,
+        open_registry(server, new_name(), host=proxy.host, timeout=1) as registry,
     ):
         assert not registry.has_blob(Digest.of(b"x"))
 
