@@ -80,8 +80,9 @@ def entries(path: Path, part: Part) -> list[Entry]:
     """What installing the package at `path` into ``/opt/venv`` gives, not arranged.
 
     `part.params["channel"]` is the channel's name, for the record; `part.params["python"]` the environment's ``X.Y``,
-    which packages for any platform need. Raises ArtifactError, naming the package, for one that is malformed, another
-    one than `part` says, or made to harm.
+    which packages for any platform need; `part.params["prefix"]` the place that programs are told, if the environment
+    is for another one. Raises ArtifactError, naming the package, for one that is malformed, another one than `part`
+    says, or made to harm.
     """
     what = part.file
     info = _checked(condafile.info_of(path, what), part)
@@ -92,7 +93,7 @@ def entries(path: Path, part: Part) -> list[Entry]:
         target = _target(listed.path, info, part)
         if target in installed:
             raise ArtifactError(f"{what}: two of its files go to /{VENV}/{target}")
-        installed[target], row = _install(listed, target, content, what)
+        installed[target], row = _install(listed, target, content, part)
         rows.append(row)
     for command, script in _entry_points(info, part):
         if command.path in installed:
@@ -114,6 +115,10 @@ def installed_paths(path: Path, part: Part) -> dict[str, tuple[str, str]]:
     for entry, row in _entry_points(info, part):
         found[f"{VENV}/{entry.path}"] = (row["sha256"], "")
     return found
+
+
+def _prefix(part: Part) -> str:
+    return str(part.params.get("prefix", PREFIX))
 
 
 def _checked(info: Info, part: Part) -> Info:
@@ -168,8 +173,9 @@ def _content(path: Path, what: str) -> _Content:
     return found
 
 
-def _install(listed: Listed, target: str, content: _Content, what: str) -> tuple[Entry, dict[str, Any]]:
+def _install(listed: Listed, target: str, content: _Content, part: Part) -> tuple[Entry, dict[str, Any]]:
     """The entry for one path of the package, and what the record says of it."""
+    what = part.file
     name = _safe(listed.path, what)
     row: dict[str, Any] = {"_path": target, "path_type": listed.kind}
     if listed.kind == "directory":
@@ -179,7 +185,7 @@ def _install(listed: Listed, target: str, content: _Content, what: str) -> tuple
     raw = content.files.get(name)
     if raw is None:
         raise ArtifactError(f"{what}: lists {listed.path!r}, which it doesn't hold")
-    made = _changed(raw, listed, name, content, what)
+    made = _changed(raw, listed, name, content, part)
     row |= {"sha256": listed.sha256 or _sha256(raw.content), "size_in_bytes": raw.size}
     if listed.placeholder:
         row |= {"file_mode": listed.mode, "prefix_placeholder": listed.placeholder}
@@ -189,14 +195,14 @@ def _install(listed: Listed, target: str, content: _Content, what: str) -> tuple
     return tar.file(target, made, raw.mode), row
 
 
-def _changed(raw: _Raw, listed: Listed, name: str, content: _Content, what: str) -> bytes | None:
+def _changed(raw: _Raw, listed: Listed, name: str, content: _Content, part: Part) -> bytes | None:
     """The bytes of a file that holds the prefix, or the time of its source; None for all others."""
     if listed.placeholder:
         change = prefix.in_text if listed.mode == "text" else prefix.in_binary
         try:
-            return change(_bytes(raw.content), listed.placeholder.encode(), PREFIX.encode())
+            return change(_bytes(raw.content), listed.placeholder.encode(), _prefix(part).encode())
         except ArtifactError as error:
-            raise ArtifactError(f"{what}: {name!r} {error.message}") from error
+            raise ArtifactError(f"{part.file}: {name!r} {error.message}") from error
     if match := _CACHED.fullmatch(name):
         source = content.files.get(f"{match['folder']}{match['name']}.py")
         return _with_time(raw, source.time) if source is not None else None
@@ -245,7 +251,7 @@ def _entry_points(info: Info, part: Part) -> Iterator[tuple[Entry, dict[str, Any
             raise ArtifactError(f"{part.file}: entry point {point!r} is malformed")
         target = _safe(f"bin/{match['command']}", part.file)
         text = _SCRIPT.format(
-            prefix=PREFIX,
+            prefix=_prefix(part),
             python=part.params["python"],
             module=match["module"],
             name=match["call"].partition(".")[0],

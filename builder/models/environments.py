@@ -59,19 +59,22 @@ class Package:
 class Environment:
     """A virtual environment as a value: what people call it, its interpreter, and its packages.
 
-    `from_source` names packages that have no wheel and that the project allowed to be built.
+    `from_source` names packages that have no wheel and that the project allowed to be built. `beneath` are those that
+    the interpreter brings, a conda environment's; what is among `packages` hides them.
     """
 
     title: str
     python: str
     packages: tuple[Package, ...]
     from_source: tuple[str, ...] = ()
+    beneath: tuple[Package, ...] = ()
 
     @property
     def key(self) -> str:
         """64 hex digits: the same packages under the same interpreter are the same environment."""
         pins = [[one.name, one.version, sorted(one.hashes)] for one in self.packages]
-        return hashlib.sha256(canonical_json([FORMAT, self.python, pins, sorted(self.from_source)])).hexdigest()
+        below = ["beneath"] if self.beneath else []  # which packages those are, the interpreter's identity says
+        return hashlib.sha256(canonical_json([FORMAT, self.python, pins, sorted(self.from_source), *below])).hexdigest()
 
     @property
     def requirements(self) -> str:
@@ -84,31 +87,41 @@ class Environment:
 
     def version(self, name: str) -> str | None:
         """The version of a package, or None when it isn't in."""
-        return next((one.version for one in self.packages if one.name == name), None)
+        return next((one.version for one in (*self.packages, *self.beneath) if one.name == name), None)
 
 
-def project(python: str, pins: Iterable[Package], from_source: Iterable[str] = ()) -> Environment:
+def project(
+    python: str, pins: Iterable[Package], from_source: Iterable[str] = (), beneath: Iterable[Package] = ()
+) -> Environment:
     """The project's own environment: its lock, and nothing else."""
-    return Environment("the project's environment", python, _sorted(pins), tuple(sorted(from_source)))
+    return Environment("the project's environment", python, _sorted(pins), tuple(sorted(from_source)), _sorted(beneath))
 
 
 def converter(
-    python: str, pins: Iterable[Package], own: Iterable[Package], from_source: Iterable[str] = ()
+    python: str,
+    pins: Iterable[Package],
+    own: Iterable[Package],
+    from_source: Iterable[str] = (),
+    beneath: Iterable[Package] = (),
 ) -> Environment:
     """The project's packages with the converters' own (`own`) on top.
 
     Where both have one: the converters and what they are fussy about are ours, what the model is made of is the
     project's, and of helpers the newer version serves both.
     """
+    below = {one.name: one for one in beneath}
     chosen = {one.name: one for one in pins}
-    torch = "torch" in chosen
+    torch = "torch" in {**below, **chosen}
     for one in own:
-        theirs = chosen.get(one.name)
+        theirs = chosen.get(one.name, below.get(one.name))
         if one.name in _FOR_TORCH and not torch:
             continue
         if theirs is None or one.name in _OURS or (one.name not in _THEIRS and _is_newer(one, theirs)):
             chosen[one.name] = one
-    return Environment("the converter's environment", python, _sorted(chosen.values()), tuple(sorted(from_source)))
+    return Environment(
+        "the converter's environment", python, _sorted(chosen.values()), tuple(sorted(from_source)),
+        _sorted(below.values()),
+    )  # fmt: skip
 
 
 def consumer(python: str, runtime: Package, numpys: Mapping[int, Package]) -> Environment:

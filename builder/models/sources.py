@@ -18,6 +18,7 @@ FORMAT: Final = 1
 """Goes up when this version of lockship would convert the same model into something else."""
 
 _REQUIREMENTS: Final = "requirements.lock"
+_CONDA: Final = "conda-lock.yml"
 _SKIPPED: Final = {"__pycache__", "node_modules", "site-packages"}
 _MAX_FILES: Final = 20_000
 # what only says where the results go, or is copied into the contract without a conversion
@@ -74,9 +75,10 @@ def made_from(project: Project, name: str, model: Model) -> dict[str, str]:
 
 
 def lock_digest(project: Project) -> Digest | None:
-    """The digest of requirements.lock: what the original model runs on."""
-    path = project.path(_REQUIREMENTS)
-    return Digest.of(read_at(path)) if project.python.requirements and path.is_file() else None
+    """The digest of requirements.lock or conda-lock.yml: what the original model runs on."""
+    path = project.path(_CONDA if project.python.conda else _REQUIREMENTS)
+    installs = project.python.requirements or project.python.conda
+    return Digest.of(read_at(path)) if installs and path.is_file() else None
 
 
 def model_digest(project: Project, name: str, model: Model) -> Digest:

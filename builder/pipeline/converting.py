@@ -19,7 +19,7 @@ from builder.models.contract import Contract, Sources
 from builder.models.runtimes import limits_for
 from builder.models.sources import consumers_of, converted_models, made_from
 from builder.models.spec import MAX_ONNX, metadata_of, refuse_hopeless, spec_of
-from builder.pipeline.checking import load_lock
+from builder.pipeline.checking import load_lock, output_file
 from builder.pipeline.context import Context
 from builder.pipeline.gating import Gated, gate, runtimes_of
 from builder.pipeline.naming import version_of
@@ -164,12 +164,12 @@ def _convert_one(project: Project, name: str, model: Model, shop: Workshop, *, a
 
 def _require_lock(project: Project, model: Model) -> None:
     """What the original runs on is what is locked, or the comparison is worth nothing."""
-    if model.kind == "onnx" and not project.python.requirements:
+    name = output_file(project)
+    if model.kind == "onnx" and not name:
         return
-    if not project.path(REQUIREMENTS_FILE).is_file():
-        raise LockError(
-            "the project has no lock", hint="run `lockship lock`", file=project.path(REQUIREMENTS_FILE)
-        )  # fmt: skip
+    file = project.path(name or REQUIREMENTS_FILE)
+    if not file.is_file():
+        raise LockError("the project has no lock", hint="run `lockship lock`", file=file)
     load_lock(project)
 
 

@@ -16,6 +16,7 @@ from builder.lock.pins import Pin, Target
 from builder.lock.tools import Outcome, run_tool, uv_binary, uv_environment
 from builder.models import environments
 from builder.models.environments import Environment, Package
+from builder.pipeline.conda_pythons import CondaPython
 from builder.pipeline.context import Context
 from builder.pipeline.interpreters import HostPython
 from builder.project import Project
@@ -27,13 +28,16 @@ _TIMEOUT: Final = 1800.0  # seconds, for downloads over slow lines
 _SHOWN: Final = 12  # lines of what uv says
 
 
-def project_environment(project: Project, python: HostPython) -> Environment:
-    """What requirements.lock has for this machine; raises ModelError when there is none."""
+def project_environment(project: Project, python: HostPython, conda: CondaPython | None = None) -> Environment:
+    """What requirements.lock has for this machine, or `conda`; raises ModelError when there is neither."""
+    if conda is not None:
+        wheels = {one.name: one for one in conda.wheels}
+        return environments.project(python.identity, conda.wheels, _from_source(project, wheels), conda.beneath)
     path = project.path(REQUIREMENTS_FILE)
     if not project.python.requirements:
         raise ModelError(
-            "the project has no requirements: nothing says what its models run on",
-            hint="name them under [python] requirements, and run `lockship lock`",
+            "the project has neither requirements nor a conda environment: nothing says what its models run on",
+            hint="name them under [python] requirements or conda, and run `lockship lock`",
             file=project.file,
         )
     try:
@@ -44,11 +48,12 @@ def project_environment(project: Project, python: HostPython) -> Environment:
     return environments.project(python.identity, pins.values(), _from_source(project, pins))
 
 
-def converter_environment(project: Project, python: HostPython) -> Environment:
+def converter_environment(project: Project, python: HostPython, conda: CondaPython | None = None) -> Environment:
     """The project's packages with the converters' on top; an .onnx needs none of the project's."""
-    own = project_environment(project, python) if project.python.requirements else environments.project("", ())
+    installs = project.python.requirements or conda is not None
+    own = project_environment(project, python, conda) if installs else environments.project("", ())
     pins = shipped_pins(environments.CONVERTER_LOCK, python.target)
-    return environments.converter(python.identity, own.packages, pins.values(), own.from_source)
+    return environments.converter(python.identity, own.packages, pins.values(), own.from_source, own.beneath)
 
 
 def shipped_pins(file: Path, target: Target) -> dict[str, Package]:
@@ -89,11 +94,14 @@ def _fill(folder: Path, wanted: Environment, python: HostPython, context: Contex
         file.write_text(wanted.requirements, encoding="utf-8")
         common = ["--no-config", "--quiet", "--color", "never", "--no-python-downloads"]
         make = [uv_binary(), "venv", *common, "--no-project", "--allow-existing", "--python", str(python.executable)]
+        if wanted.beneath:
+            make.append("--system-site-packages")
         install = [uv_binary(), "pip", "install", *common, "--python", str(folder / "bin" / "python"), "--no-deps"]
         install += ["--require-hashes", "--no-sources", "--only-binary", ":all:"]
         for name in wanted.from_source:
             install += ["--no-binary", name]
-        for command in ([*make, str(folder)], [*install, "--requirements", str(file)]):
+        commands = [[*make, str(folder)], [*install, "--requirements", str(file)]]
+        for command in commands if wanted.packages else commands[:1]:
             try:
                 outcome = run_tool(command, environ=environ, folder=work, timeout=_TIMEOUT)
             except TimeoutError as error:

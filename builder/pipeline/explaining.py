@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from builder.content import Platform
 from builder.image.diff import Change, Changes, Comparison, FileChange, compare
 from builder.image.layer import first_difference
 from builder.image.stored import Image, Release, read_release
+from builder.lock.file import CONDA_FILE, REQUIREMENTS_FILE
 from builder.pipeline.comparing import files_made
 from builder.pipeline.context import Context
 from builder.pipeline.copying import missing
@@ -27,7 +28,6 @@ __all__ = ["Cause", "Why", "why", "why_plan"]
 _INPUTS: Final = {
     "base": "lockship.lock: the base",
     "debs": "lockship.lock: system packages",
-    "wheels": "requirements.lock",
     "jars": "lockship.lock: jars",
     "models": "the model's file",
     "files": "the project's files",
@@ -158,11 +158,18 @@ def _of(platform: Platform, changes: Changes, images: tuple[Image, Image | None]
         same = [one for one in found if isinstance(one, Change) and one.old == one.new]
         others = [one for one in found if one not in same]
         if others:
-            yield Cause(platform, title, listed([_said(one) for one in others], _NAMES), _INPUTS[name])
+            source = _locks(images) if name == "wheels" else _INPUTS[name]
+            yield Cause(platform, title, listed([_said(one) for one in others], _NAMES), source)
         for one in same:
             yield Cause(
                 platform, title, _bytes(one, images, store), "other bytes under the same version: its hash moved"
             )
+
+
+def _locks(images: Iterable[Image | None]) -> str:
+    """The files that say which packages go into such images."""
+    conda = [any(part.kind == "conda" for part in image.parts) for image in images if image is not None]
+    return " and ".join(sorted({CONDA_FILE if one else REQUIREMENTS_FILE for one in conda}))
 
 
 def _said(one: Change | FileChange) -> str:

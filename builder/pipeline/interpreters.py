@@ -16,7 +16,7 @@ from builder.lock.pins import Target
 from builder.lock.tools import run_tool, uv_binary, uv_environment
 from builder.pipeline.context import Context, host_platform
 
-__all__ = ["HostPython", "find_python", "others"]
+__all__ = ["HostPython", "find_python", "others", "python_at"]
 
 OLDEST: Final = (3, 10)  # what runs in environments is written for it
 NEWEST: Final = (3, 14)
@@ -49,7 +49,7 @@ def find_python(minor: str, context: Context, indexes: Indexes) -> HostPython:
             hint="raise `version` under [python]",
         )
     for candidate in _candidates(minor, context, indexes):
-        found = _ask(candidate, context)
+        found = python_at(candidate, context)
         if found is not None and found.target.minor == minor:
             return found
     raise ModelError(
@@ -65,7 +65,7 @@ def others(than: str, context: Context, indexes: Indexes) -> Iterator[HostPython
         minor = f"3.{number}"
         if minor != than:
             for candidate in _candidates(minor, context, indexes):
-                found = _ask(candidate, context)
+                found = python_at(candidate, context)
                 if found is not None and found.target.minor == minor:
                     yield found
                     break
@@ -92,8 +92,8 @@ def _candidates(minor: str, context: Context, indexes: Indexes) -> Iterator[Path
         yield Path(answer.text.strip().splitlines()[-1])
 
 
-def _ask(executable: Path, context: Context) -> HostPython | None:
-    """What it says of itself; None when it can't be run, or is no CPython on a platform that we know."""
+def python_at(executable: Path, context: Context) -> HostPython | None:
+    """The interpreter at a path, as it describes itself; None when it can't be run, or is no CPython on Linux."""
     platform = host_platform()
     environ = {"PATH": context.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"}
     try:

@@ -12,6 +12,7 @@ from builder.lock.indexes import Indexes
 from builder.models.children import Child
 from builder.models.environments import Environment
 from builder.models.runtimes import Consumer
+from builder.pipeline.conda_pythons import CondaPython, conda_python
 from builder.pipeline.context import Context
 from builder.pipeline.environments import converter_environment, make_environment, project_environment
 from builder.pipeline.interpreters import HostPython, find_python, others
@@ -37,19 +38,26 @@ class Workshop:
         return indexes.from_environment(self.context.environ)
 
     @cached_property
+    def _conda(self) -> CondaPython | None:
+        """The conda environment, for a project that has one."""
+        return conda_python(self.project, self.context) if self.project.python.conda else None
+
+    @cached_property
     def python(self) -> HostPython:
         """The project's Python on this machine."""
+        if self._conda is not None:
+            return self._conda.python
         return find_python(self.project.python.version, self.context, self.indexes)
 
     @cached_property
     def own(self) -> Environment:
         """The project's locked environment."""
-        return project_environment(self.project, self.python)
+        return project_environment(self.project, self.python, self._conda)
 
     @cached_property
     def converter(self) -> Environment:
         """The converter's environment."""
-        return converter_environment(self.project, self.python)
+        return converter_environment(self.project, self.python, self._conda)
 
     def runtime(self, consumer: Consumer) -> Runtime:
         """The environment that stands for `consumer`."""
@@ -66,7 +74,7 @@ class Workshop:
         """This machine's other Pythons, looked for once."""
         yield from self._found
         if not self._searched:
-            for one in others(self.project.python.version, self.context, self.indexes):
+            for one in others(self.python.target.minor, self.context, self.indexes):
                 if one not in self._found:
                     self._found.append(one)
                     yield one

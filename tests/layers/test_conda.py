@@ -33,8 +33,8 @@ def part_of(path: Path, **params: str) -> Part:
     return Part("conda", name, version, Digest.of(path.read_bytes()), path.name, known)
 
 
-def installed(path: Path, python: str = "3.11") -> dict[str, tar.Entry]:
-    part = part_of(path, python=python)
+def installed(path: Path, **params: str) -> dict[str, tar.Entry]:
+    part = part_of(path, **{"python": "3.11", **params})
     return {entry.path: entry for entry in conda.entries(path, part)}
 
 
@@ -105,10 +105,10 @@ def on_disk(root: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
             yield name, ("file", (bool(path.stat().st_mode & 0o111), path.read_bytes()))
 
 
-def in_layers(packages: list[Path]) -> dict[str, tuple[str, Any]]:
+def in_layers(packages: list[Path], **params: str) -> dict[str, tuple[str, Any]]:
     found: dict[str, tuple[str, Any]] = {}
     for path in packages:
-        for name, entry in installed(path).items():
+        for name, entry in installed(path, **params).items():
             if entry.kind is tar.Kind.SYMLINK:
                 found[name] = ("link", entry.link)
             elif "/conda-meta/" not in name:
@@ -116,13 +116,15 @@ def in_layers(packages: list[Path]) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def test_what_is_installed_is_what_rattler_installs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "/srv/elsewhere/venv"])
+def test_what_is_installed_is_what_rattler_installs(tmp_path: Path, prefix: str) -> None:
     packages = several(tmp_path / "channel")
-    theirs = dict(on_disk(installed_by_rattler(packages, tmp_path)))
+    where = {"prefix": prefix} if prefix else {}
+    theirs = dict(on_disk(installed_by_rattler(packages, tmp_path, **where)))
     for name in ("greet", "greet2"):  # which conda indents otherwise
         kind, (executable, text) = theirs[f"{VENV}/bin/{name}"]
         theirs[f"{VENV}/bin/{name}"] = (kind, (executable, text.replace(b"\t", b"    ")))
-    assert in_layers(packages) == theirs
+    assert in_layers(packages, **where) == theirs
 
 
 @pytest.mark.slow

@@ -51,6 +51,28 @@ def test_converters_are_ours_and_what_the_model_is_made_of_is_the_project_s() ->
     assert "onnxscript" in pins(environments.converter("3.11.7", [package("torch", "2.9.0")], ours))
 
 
+def test_what_conda_brings_is_seen_below_and_hidden_by_what_is_ours() -> None:
+    below = [
+        package("protobuf", "7.0.0"), package("scikit-learn", "1.5.2"), package("packaging", "99.0"),
+        package("typing-extensions", "4.0.0"), package("torch", "2.9.0"), package("libblas", "3.9.0"),
+    ]  # fmt: skip
+    ours = [
+        package("protobuf", "6.0.0"), package("scikit-learn", "1.9.1"), package("packaging", "26.0"),
+        package("typing-extensions", "4.16.0"), package("skl2onnx", "1.20.0"), package("onnxscript", "0.7.2"),
+    ]  # fmt: skip
+    own = environments.project("3.11.7", [package("skops", "0.11")], (), below)
+    assert (pins(own), own.version("skops"), own.version("torch")) == ({"skops": "0.11"}, "0.11", "2.9.0")
+    assert own.key != environments.project("3.11.7", [package("skops", "0.11")]).key
+    found = environments.converter("3.11.7", own.packages, ours, (), own.beneath)
+    assert pins(found) == {
+        "onnxscript": "0.7.2", "protobuf": "6.0.0", "skl2onnx": "1.20.0", "skops": "0.11",
+        "typing-extensions": "4.16.0",
+    }  # fmt: skip
+    assert {name: found.version(name) for name in ("scikit-learn", "packaging", "protobuf")} == {
+        "scikit-learn": "1.5.2", "packaging": "99.0", "protobuf": "6.0.0",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("runtime", "numpy"), [("1.14.1", "1.26.4"), ("1.18.1", "1.26.4"), ("1.19.0", "2.4.6")])
 def test_an_old_runtime_gets_an_old_numpy(runtime: str, numpy: str) -> None:
     candidates = {1: package("numpy", "1.26.4"), 2: package("numpy", "2.4.6")}

@@ -204,6 +204,16 @@ def test_many_packages_share_layers(lab: Lab) -> None:
     assert len(held) == 71
 
 
+def test_why_names_the_file_that_the_packages_are_in(lab: Lab) -> None:
+    project = lab.project("python=3.11", "greeter")
+    lock(project, lab.here.context)
+    build(project, lab.here.context)
+    lab.package("greeter", "2.0", {"site-packages/greeter.py": ""}, noarch="python", depends=["python >=3.9"])
+    lock(project, lab.here.context, upgrade=True)
+    told = lab.here.run("why", "--against", "1.0")
+    assert "  packages: greeter 1.0 → 2.0\n    because of conda-lock.yml\n" in told.out, told
+
+
 def test_a_pip_section(lab: Lab) -> None:
     lab.here.wheel("alpha", "1.0", requires=["beta"])
     lab.here.wheel("beta", "2.0")

@@ -119,7 +119,7 @@ def test_the_project_s_environment_comes_from_its_lock(tmp_path: Path, python: H
 
 def test_a_project_without_requirements(tmp_path: Path, python: HostPython) -> None:
     (tmp_path / "lockship.toml").write_text('name = "a"\nversion = "1"\n')
-    with pytest.raises(ModelError, match="no requirements"):
+    with pytest.raises(ModelError, match="neither requirements nor a conda environment"):
         project_environment(load_project(tmp_path / "lockship.toml"), python)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,9 @@ from builder.pipeline import load, lock
 from builder.pipeline.context import Context, host_platform
 from builder.project import load_project
 from tests.support.conda import indexed, serve_channel
+from tests.support.conda_science import SUBDIR, own_python
 
 pytestmark = [pytest.mark.apt, pytest.mark.slow, pytest.mark.engine]
-
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-UNWANTED = {"site-packages", "test", "idlelib", "__pycache__", "ensurepip", "tkinter", "lib2to3", "turtledemo"}
-SUBDIR = {"amd64": "linux-64", "arm64": "linux-aarch64"}
-
-
-def own_python() -> Iterator[tuple[str, bytes | tuple[bytes, int] | tuple[str, str]]]:
-    """The Python that runs the tests as the files of a conda package, its prefix for a placeholder."""
-    prefix = Path(sys.base_prefix)
-    program = prefix / f"bin/python{VERSION}"
-    yield f"bin/python{VERSION}", (program.read_bytes(), 0o755)
-    yield "bin/python", ("link", f"python{VERSION}")
-    for path in sorted(prefix.glob("lib/libpython*.so*")):
-        yield f"lib/{path.name}", path.read_bytes()
-    for path in sorted((prefix / f"lib/python{VERSION}").rglob("*")):
-        if path.is_file() and not UNWANTED & set(path.parts) and path.suffix in (".py", ".so"):
-            yield path.relative_to(prefix).as_posix(), path.read_bytes()
 
 
 def test_a_container_runs_an_environment(
@@ -43,8 +26,7 @@ def test_a_container_runs_an_environment(
     assert host is not None
     with serve_channel(tmp_path / "channels") as channel:
         full = ".".join(str(part) for part in sys.version_info[:3])
-        subdir = SUBDIR[host.architecture]
-        channel.package("python", full, dict(own_python()), subdir=subdir, placeholder=sys.base_prefix)
+        channel.package("python", full, dict(own_python()), subdir=SUBDIR, placeholder=sys.base_prefix)
         source = "import json, os, sys\ndef main(): print(json.dumps([sys.prefix, sys.argv[0], os.getuid()]))\n"
         channel.package(
             "greeter", files={"site-packages/greeter.py": source}, noarch="python", depends=["python"],

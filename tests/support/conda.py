@@ -171,9 +171,9 @@ def indexed(folder: Path) -> None:
 _RATTLER = """
 import asyncio, os, pathlib, sys
 from rattler import Config, RepoDataRecord, Subdir, install
-async def main(root, cache, subdir, *packages):
+async def main(root, cache, subdir, prefix, *packages):
     records = [await RepoDataRecord.from_package_archive(pathlib.Path(one)) for one in packages]
-    await install(records, target_prefix=pathlib.Path(root) / "opt/venv", alternative_target_prefix="/opt/venv",
+    await install(records, target_prefix=pathlib.Path(root) / "opt/venv", alternative_target_prefix=prefix,
         platform=Subdir(subdir), installed_packages=[], cache_dir=pathlib.Path(cache), execute_link_scripts=False,
         show_progress=False, config=Config.from_toml("allow-hard-links = false\\nallow-ref-links = false\\n"))
 asyncio.run(main(*sys.argv[1:]))
@@ -181,10 +181,12 @@ os._exit(0)  # its threads outlive the interpreter's end
 """
 
 
-def installed_by_rattler(packages: Iterable[Path], folder: Path, subdir: str = "linux-64") -> Path:
-    """The root folder in which rattler has installed `packages` at ``opt/venv``."""
+def installed_by_rattler(
+    packages: Iterable[Path], folder: Path, subdir: str = "linux-64", prefix: str = "/opt/venv"
+) -> Path:
+    """The root folder in which rattler has installed `packages` at ``opt/venv``, for use at `prefix`."""
     root = folder / "root"
-    words = [str(root), str(folder / "rattler-cache"), subdir, *(str(one.absolute()) for one in packages)]
+    words = [str(root), str(folder / "rattler-cache"), subdir, prefix, *(str(one.absolute()) for one in packages)]
     subprocess.run([sys.executable, "-c", _RATTLER, *words], check=True)
     return root
 

@@ -50,7 +50,7 @@ def load(spec: dict[str, Any]) -> Any:
     except Exception as error:
         raise Problem(
             f"the model {name} can't be read as {spec['format']}: {_words(error)}",
-            hint="is the file whole, and of that format? was it written by the versions in requirements.lock?",
+            hint="is the file whole, and of that format? was it written by the versions that are locked?",
         ) from error
     _same_versions(name, [str(one.message) for one in caught])
     return model
