@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -188,27 +189,59 @@ prefix: /home/ada/miniconda3/envs/churn
 """
 
 
-def test_environment_yml_gives_its_pip_section_and_says_what_is_left_out(tmp_path: Path) -> None:
-    fill(tmp_path, {"environment.yml": ENVIRONMENT})
+def test_environment_yml_makes_a_conda_project(tmp_path: Path) -> None:
+    fill(tmp_path, {"environment.yml": ENVIRONMENT, "score.py": "__name__"})
+    findings, project, text = initialised(tmp_path)
+    assert project.python.conda == ("environment.yml",)
+    assert project.python.requirements == ()
+    assert "version" not in project.python.model_fields_set, "the environment's own counts"
+    assert (project.image.command, project.image.packages) == (("python", "score.py"), ())
+    assert (findings.generated, findings.left_out) == ((), ())
+    assert any("pip install 'lockship[conda]'" in note for note in findings.notes)
+    assert "left out" not in text
+    assert "hunter2" not in text + "".join(findings.notes)
+
+
+def test_environment_yml_in_one_line(tmp_path: Path) -> None:
+    fill(tmp_path, {"environment.yml": "channels: [x]\ndependencies: [python=3.12, \"numpy>=2,<3\", 'r-base']\n"})
+    findings, project, _ = initialised(tmp_path)
+    assert project.python.conda == ("environment.yml",)
+    assert findings.system
+
+
+def test_environment_yml_without_conda_packages_gives_its_pip_section(tmp_path: Path) -> None:
+    kept = [line for line in ENVIRONMENT.splitlines() if not re.search("numpy|lightgbm|scipy", line)]
+    fill(tmp_path, {"environment.yml": "\n".join(kept) + "\n"})
     findings, project, text = initialised(tmp_path)
     assert project.python.requirements == ("requirements.in",)
     generated = (tmp_path / "requirements.in").read_text()
     assert generated.splitlines()[1:] == ["onnxruntime==1.20.0", "-r more.txt"]
-    assert project.python.version == "3.13"
-    note = next(note for note in findings.notes if "left out" in note)
-    for package in ("numpy=2.1", "lightgbm", "scipy"):
-        assert package in text
-        assert package in note
+    assert (project.python.version, project.python.conda) == ("3.13", ())
     assert "hunter2" not in text + generated + "".join(findings.notes)
-    assert "conda-forge\n" not in text
+
+
+def test_an_environment_of_r(tmp_path: Path) -> None:
+    environment = "channels: [conda-forge]\ndependencies:\n  - r-base=4.3\n  - r-jsonlite\n"
+    files = dict.fromkeys(("helpers.R", "score.R", "install.R", "train_model.R", "test_score.r", "R/more.R"), "")
+    fill(tmp_path, {"environment.yml": environment, **files})
+    _, project, _ = initialised(tmp_path)
+    assert project.python.conda == ("environment.yml",)
+    assert project.image.command == ("Rscript", "score.R")
+    assert {"dash", "sed"} < set(project.image.packages)
+    assert [one.source for one in project.image.files] == ["helpers.R", "score.R"]
 
 
 def test_environment_yml_beside_requirements_is_only_mentioned(tmp_path: Path) -> None:
     fill(tmp_path, {"environment.yml": ENVIRONMENT, "requirements.txt": "numpy\n"})
-    findings, project, _ = initialised(tmp_path)
+    findings, project, text = initialised(tmp_path)
     assert project.python.requirements == ("requirements.txt",)
     assert findings.generated == ()
-    assert any("its conda packages are left out" in note for note in findings.notes)
+    note = next(note for note in findings.notes if "its conda packages are left out" in note)
+    assert 'conda = "environment.yml"' in note
+    for package in ("numpy=2.1", "lightgbm", "scipy"):
+        assert package in text
+        assert package in note
+    assert "conda-forge\n" not in text
 
 
 def test_git_names_and_versions(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from builder.init.reading import names_in, sayable, subfolders, text
 
-__all__ = ["commands", "models", "modules", "packages"]
+__all__ = ["commands", "models", "modules", "packages", "r_scripts"]
 
 # The likelier a file with this ending is the model that is shipped, the further to the front.
 _MODELS: Final = (".onnx", ".skops", ".ubj", ".cbm", ".joblib", ".pkl", ".pickle", ".safetensors", ".keras", ".pt")
@@ -19,6 +19,7 @@ _NOT_CODE: Final = frozenset(
     | {"node_modules", "site-packages", "__pycache__"}
 )
 _NOT_MODULES: Final = re.compile(r"(setup|conftest|noxfile|fabfile|tasks|test_.*|.*_test|train|.*_train|train_.*)\.py")
+_NOT_R: Final = re.compile(r"(install|setup|test.*|.*_test|train|.*_train|train_.*)\.[Rr]")
 _STARTS: Final = ("serve", "score", "predict", "app", "main", "run", "api", "cli")
 _MAX_VISITED: Final = 20_000  # directory entries looked at for models, in folders that hold whole data sets
 
@@ -39,6 +40,13 @@ def modules(folder: Path) -> tuple[str, ...]:
     """Modules at the top that look like what runs in production."""
     found = [name for name in names_in(folder) if name.endswith(".py") and not _NOT_MODULES.fullmatch(name)]
     return tuple(name for name in found if (folder / name).is_file() and not (folder / name).is_symlink())
+
+
+def r_scripts(folder: Path) -> tuple[str, ...]:
+    """Scripts of R at the top that look like what runs in production, the likeliest first."""
+    found = [name for name in names_in(folder) if name.endswith((".R", ".r")) and not _NOT_R.fullmatch(name)]
+    there = [name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()]
+    return tuple(sorted(there, key=_liking))
 
 
 def commands(

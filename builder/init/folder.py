@@ -17,6 +17,7 @@ from builder.files import write_file
 from builder.init import code
 from builder.init.reading import names_in, sayable, table, text
 from builder.init.requirements import Conda, Requirements
+from builder.lock.conda_input import R_NEEDS
 from builder.project import PROJECT_FILE, Model
 from builder.templating import render as render_template
 
@@ -24,15 +25,17 @@ __all__ = ["Findings", "inspect", "render", "write"]
 
 # Debian suites and the Python each ships.
 _BASES: Final = {"3.11": "debian:bookworm", "3.13": "debian:trixie"}
+_USUAL: Final = "3.11"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What was found in a folder; every path is relative to it, with forward slashes.
 
-    A `version` of None stands for ``{ git = true }``. `files` are pairs of source and target in the image (None for
-    the usual place). The ``other_…`` fields are what was found and not chosen, for comments. `generated` are files to
-    write beside the project file, by name. `notes` are for the person who runs this, one sentence each.
+    A `version` of None stands for ``{ git = true }``. With `conda`, an environment file, there are no requirements.
+    `system` are Debian packages that the environment calls for. `files` are pairs of source and target in the image
+    (None for the usual place). The ``other_…`` fields are what was found and not chosen, for comments. `generated` are
+    files to write beside the project file, by name. `notes` are for the person who runs this, one sentence each.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Findings:
     python: str = "3.11"
     python_reason: str = ""
     base: str = "debian:bookworm"
+    conda: str = ""
+    system: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     other_requirements: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -87,10 +92,14 @@ def inspect(folder: Path, environ: Mapping[str, str]) -> Findings:
     conda = Conda.read(folder)
     requirements = Requirements.find(folder, pyproject, conda)
     notes += requirements.notes
-    python, reason = _python(folder, metadata, conda, notes)
+    # an environment brings its own
+    python, reason = (_USUAL, "") if requirements.conda else _python(folder, metadata, conda, notes)
     packages = code.packages(folder)
     modules = code.modules(folder)
     commands = code.commands(folder, packages, modules, table(metadata, "scripts"))
+    has_r = bool(requirements.conda) and conda.has_r
+    scripts = code.r_scripts(folder) if has_r else ()
+    commands += [("Rscript", name) for name in scripts]
     models = code.models(folder)
     return Findings(
         name=_name(folder, metadata, environ),
@@ -98,12 +107,14 @@ def inspect(folder: Path, environ: Mapping[str, str]) -> Findings:
         python=python,
         python_reason=reason,
         base=_BASES[python],
+        conda=requirements.conda,
+        system=R_NEEDS if has_r else (),
         requirements=requirements.chosen,
         other_requirements=requirements.others,
         extras=tuple(sorted(str(extra) for extra in table(metadata, "optional-dependencies") if sayable(str(extra)))),
         constraints=tuple(name for name in names_in(folder) if re.fullmatch(r"constraints.*\.txt", name)),
-        left_out=conda.packages,
-        files=packages + tuple((name, None) for name in modules),
+        left_out=() if requirements.conda else conda.packages,
+        files=packages + tuple((name, None) for name in sorted((*modules, *scripts))),
         command=commands[0] if commands else ("python",),
         other_commands=tuple(commands[1:]),
         model=models[0] if models else None,
@@ -194,7 +205,7 @@ def _python(folder: Path, metadata: Mapping[str, Any], conda: Conda, notes: list
     elif conda.python:
         wanted, reason = conda.python, f"{conda.file} says {conda.python}"
     else:
-        return "3.11", ""
+        return _USUAL, ""
     if wanted in _BASES:
         return wanted, reason
     # code for an older Python mostly runs on a newer one, hardly ever the other way round

@@ -19,12 +19,13 @@ _FOR_DEVELOPERS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Conda:
-    """An environment.yml: its Python, its conda packages, and the lines of its pip section."""
+    """An environment.yml: its Python, its conda packages, whether R is among them, and the lines of its pip section."""
 
     file: str = ""
     python: str = ""
     packages: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
+    has_r: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Conda:
@@ -42,6 +43,8 @@ class Conda:
             if re.match(r"[^\s#-]", line):
                 inside = line.startswith("dependencies:")
                 pip_indent = None
+                if flow := re.match(r"dependencies:\s*\[([^{}\[\]]*)\]", line):
+                    packages += [value.strip(" '\"") for value in flow[1].split(",")]
             elif inside and item:
                 indent, value = len(item[1]), item[2].strip("'\"")
                 if pip_indent is not None and indent > pip_indent:
@@ -58,21 +61,26 @@ class Conda:
             python[0] if python else "",
             tuple(value for name, value in named if name not in ("python", "pip", "") and value.isprintable()),
             tuple(value for value in pip if value.isprintable()),
+            any(name.startswith("r-") for name, _ in named),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """Which requirements are locked, which were seen and left, what is written to hold the rest, what to say."""
+    """Which requirements are locked, which were seen and left, what is written to hold the rest, what to say.
+
+    `conda` is the environment file that is locked instead; empty when there are requirements.
+    """
 
     chosen: tuple[str, ...]
     others: tuple[str, ...]
     generated: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    conda: str = ""
 
     @classmethod
     def find(cls, folder: Path, pyproject: Mapping[str, Any], conda: Conda) -> Requirements:
-        """requirements.in, else what pyproject.toml declares, else what is closest to them."""
+        """requirements.in, else what pyproject.toml declares, else what is closest to them, else the environment."""
         seen = _files(folder)
         # beside a .in, the .txt of that name is what pip-compile made of it
         sources = [name for name in seen if not (name.endswith(".txt") and name[:-4] + ".in" in seen)]
@@ -84,6 +92,9 @@ class Requirements:
         if "poetry" in table(pyproject, "tool") and "dependencies" not in metadata:
             notes.append("[tool.poetry.dependencies] is not read: list them under [project] or in requirements.in")
         generated: tuple[tuple[str, str], ...] = ()
+        if conda.packages and not candidates:
+            notes.append(f"{conda.file} is locked as a conda environment, which takes pip install 'lockship[conda]'")
+            return cls((), tuple(seen), (), tuple(notes), conda.file)
         if not candidates and (lines := [line for line in conda.pip if _portable(line)]):
             body = "".join(f"{line}\n" for line in lines)
             generated = (("requirements.in", f"# from the pip section of {conda.file}\n{body}"),)

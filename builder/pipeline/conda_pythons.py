@@ -14,6 +14,7 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
+from builder.cache import storage_error
 from builder.content import Digest, canonical_json
 from builder.errors import ArtifactError, LockError, ModelError
 from builder.layers import conda
@@ -112,7 +113,11 @@ def _unpack(one: Artifact, locked: LockedPlatform, prefix: Path, folder: Path, c
     path = context.cache.blob(one.digest)
     if path is None:
         raise ArtifactError(f"{one.file} vanished from the cache {context.cache.root}", hint="run again")
-    extract(conda.entries(path, part), folder, one.file)
+    entries = conda.entries(path, part)
+    try:
+        extract(entries, folder, one.file)
+    except OSError as error:
+        raise storage_error(error, context.cache.root, "write") from error
 
 
 def _beneath(packages: tuple[Artifact, ...]) -> list[Package]:

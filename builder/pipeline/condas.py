@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from builder.layers.condafile import info_of, scripts_of
 from builder.lock import indexes
 from builder.lock.conda import CondaResolution, resolve_conda
 from builder.lock.conda_fetch import lock_conda_packages
+from builder.lock.conda_input import R_NEEDS
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import CONDA_FILE, Lock
 from builder.lock.indexes import Indexes
@@ -119,7 +121,7 @@ def _warn_of_r(context: Context, base: Lock, packages: Mapping[Platform, Sequenc
     if lacking and any(one.name == "r-base" for each in packages.values() for one in each):
         context.progress.warn(
             f"R is started by a shell, in the locale C.UTF-8, and the image lacks {' and '.join(lacking)}: "
-            'packages = ["bash", "coreutils", "dash", "debianutils", "libc-bin", "sed"] under [image]'
+            f"packages = {json.dumps(R_NEEDS)} under [image]"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from builder.cache import Cache
 from builder.content import Digest
-from builder.errors import ArtifactError, ModelError
+from builder.errors import ArtifactError, ModelError, StoreError
 from builder.models.contract import read_contract
 from builder.pipeline.conda_pythons import CondaPython, conda_python
 from builder.pipeline.context import Context, host_platform
@@ -177,6 +178,17 @@ def test_a_package_with_too_little_room_leaves_nothing(small: Small) -> None:
     small.package("narrow", files=files, placeholder="/opt/narrow", depends=["python"])
     with pytest.raises(ArtifactError, match="was built for a prefix of 11 characters, too short"):
         small.python("narrow")
+    assert list((small.context.cache.root / "prefixes").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    small.package("python", "3.11.9", {"bin/python": (b"\x7fELF", 0o755)})
+    monkeypatch.setattr("builder.pipeline.conda_pythons.extract", full)
+    with pytest.raises(StoreError, match="No space left"):
+        small.python("python")
     assert list((small.context.cache.root / "prefixes").iterdir()) == []
 
 
