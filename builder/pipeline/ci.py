@@ -1,4 +1,4 @@
-"""Pipelines for CI providers, rendered for one project: check the lock, plan, build, verify, push."""
+"""Pipelines for CI providers, rendered for one project: check the lock, plan, build, verify; push, or release a tag."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ class Pipeline:
 
     `folder` is the project's, relative to the root of the checkout (``.`` or ``services/churn``); `repository` and its
     `host` are where images are pushed; `branch` is the one that is pushed from, for the provider that can't tell;
-    `from_git` says whether the version needs history and tags; `image` is what jobs run in; `lockship` the version
-    to install.
+    `from_git` says whether the version needs history and tags, `signs` whether releases are signed; `image` is what
+    jobs run in; `lockship` the version to install, with `extras` and `drivers` beside it; `variables` are secrets that
+    a release reads.
     """
 
     name: str
@@ -53,8 +54,12 @@ class Pipeline:
     platforms: tuple[str, ...]
     branch: str
     from_git: bool
+    signs: bool
     image: str
     lockship: str
+    extras: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,34 @@ def pipeline_for(project: Project, context: Context, lockship: str) -> tuple[Pip
         platforms=tuple(str(one) for one in project.image.platforms),
         branch=branch if re.fullmatch(r"[A-Za-z0-9._/-]+", branch) else "main",
         from_git=isinstance(project.version, GitVersion),
+        signs=project.signing is not None,
         image=_image(project.image.base),
         lockship=lockship,
+        extras=_extras(project),
+        drivers=_drivers(project),
+        variables=_variables(project),
     )
     return pipeline, top
+
+
+def _extras(project: Project) -> tuple[str, ...]:
+    needed = {"conda": project.python.conda, "data": project.data, "database": project.database}
+    return tuple(extra for extra, need in needed.items() if need)
+
+
+def _drivers(project: Project) -> tuple[str, ...]:
+    """What SQLAlchemy needs besides; of a URL that only the environment knows, the likeliest."""
+    if project.database is None:
+        return ()
+    scheme = re.match(r"(?!env:|file:)[a-z]+", project.database.url)
+    known = {"postgresql": "psycopg[binary]", "mysql": "pymysql", "mariadb": "pymysql"}
+    driver = known["postgresql"] if scheme is None else known.get(scheme[0])
+    return () if driver is None else (driver,)
+
+
+def _variables(project: Project) -> tuple[str, ...]:
+    url = "" if project.database is None else project.database.url
+    return (url.removeprefix("env:"),) if url.startswith("env:") else ()
 
 
 def _plain(folder: str) -> str:
@@ -158,11 +187,21 @@ def render_pipeline(pipeline: Pipeline, provider: Provider) -> str:
             "host": pipeline.host,
             "branch": pipeline.branch,
             "from_git": pipeline.from_git,
+            "signs": pipeline.signs,
             "image": pipeline.image,
             "lockship": pipeline.lockship,
-            "package": "lockship" if pipeline.lockship == _UNKNOWN else f"lockship=={pipeline.lockship}",
+            "package": _package(pipeline),
+            "drivers": "".join(f" '{driver}'" for driver in pipeline.drivers),
+            "variables": pipeline.variables,
         },
     )
+
+
+def _package(pipeline: Pipeline) -> str:
+    """What pip is asked for."""
+    extras = f"[{','.join(pipeline.extras)}]" if pipeline.extras else ""
+    version = "" if pipeline.lockship == _UNKNOWN else f"=={pipeline.lockship}"
+    return f"lockship{extras}{version}"
 
 
 def _write(file: Path, data: bytes, *, force: bool) -> bool:

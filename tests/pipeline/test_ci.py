@@ -43,6 +43,7 @@ PLAIN = Pipeline(
     platforms=("linux/amd64",),
     branch="main",
     from_git=False,
+    signs=False,
     image="docker.io/library/python:3.13-bookworm",
     lockship="1.2.3",
 )
@@ -51,6 +52,11 @@ CASES = {
     "monorepo": replace(PLAIN, folder="services/churn", platforms=("linux/amd64", "linux/arm64")),
     "git version": replace(PLAIN, from_git=True, branch="trunk"),
     "the provider's registry": replace(PLAIN, host="ghcr.io", repository="ghcr.io/acme/churn"),
+    "signed": replace(PLAIN, signs=True),
+    "signed, from git, at the provider's": replace(PLAIN, signs=True, from_git=True, host="ghcr.io"),
+    "everything": replace(
+        PLAIN, signs=True, extras=("conda", "data", "database"), drivers=("psycopg[binary]",), variables=("DB", "NO")
+    ),
     "a port": replace(PLAIN, host="registry.lab:5000", repository="registry.lab:5000/churn"),
     "hostile folder": replace(PLAIN, folder=HOSTILE),
     "a name like a number": replace(PLAIN, name="1.0", from_git=True),
@@ -176,7 +182,7 @@ def test_groovy_compiles_jenkinsfiles(groovy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_scripts_are_valid_shell(provider: Provider, pipeline: Pipeline) -> None:
     text = render_pipeline(pipeline, provider)
-    for step in [*steps(provider, text, "check"), *steps(provider, text, "push")]:
+    for step in (step for job in ("check", "push", "release") for step in steps(provider, text, job)):
         assert step.script.lstrip().startswith("set -eu\n")
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
 
@@ -187,9 +193,36 @@ def test_scripts_are_valid_shell(provider: Provider, pipeline: Pipeline) -> None
 def test_every_pipeline_checks_before_it_pushes() -> None:
     for provider in PROVIDERS:
         text = render_pipeline(PLAIN, provider)
-        ran = re.findall(r"lockship (lock --check|plan|build|verify|push) -C \"\$LOCKSHIP_PROJECT\"", text)
-        assert ran == ["lock --check", "plan", "build", "verify", "push"]
+        ran = re.findall(
+            r"lockship (lock --check|plan|build|verify|push|release|\"\$verb\") -C \"\$LOCKSHIP_PROJECT\"", text
+        )
+        last = ["push", "release"] if provider == "jenkins" else ['"$verb"']
+        assert ran == ["lock --check", "plan", "build", "verify", *last]
         assert '"${LOCKSHIP_PACKAGE:-lockship==1.2.3}"' in text
+
+
+@pytest.mark.parametrize(
+    ("url", "drivers", "variables"),
+    [
+        ("env:DB", ("psycopg[binary]",), ("DB",)),
+        ("file:secret/url", ("psycopg[binary]",), ()),
+        ("mysql+pymysql://ada@db/x", ("pymysql",), ()),
+        ("sqlite:///x.db", (), ()),
+    ],
+)
+def test_what_a_project_needs_is_installed(
+    url: str, drivers: tuple[str, ...], variables: tuple[str, ...], checkout: Path, context: Context
+) -> None:
+    more = f'[python]\nconda = "environment.yml"\n[data]\ntraining = "x.csv"\n[database]\nurl = "{url}"\n'
+    pipeline, _ = pipeline_for(project_in(checkout, more=more), context, "1.0")
+    assert pipeline.extras == ("conda", "data", "database")
+    assert (pipeline.drivers, pipeline.variables) == (drivers, variables)
+    for provider in PROVIDERS:
+        text = render_pipeline(pipeline, provider)
+        asked = "".join(f" '{driver}'" for driver in drivers)
+        assert f'"${{LOCKSHIP_PACKAGE:-lockship[conda,data,database]==1.0}}"{asked}\n' in text
+        if provider != "gitlab":  # whose variables reach every job
+            assert (re.search(r"\bDB\b", text) is not None) is bool(variables)
 
 
 def test_history_is_fetched_where_the_version_comes_from_it() -> None:
@@ -233,8 +266,10 @@ def test_actions_are_pinned_and_jobs_get_what_they_need() -> None:
 
 def test_credentials_reach_the_push_alone() -> None:
     for provider in PROVIDERS:
-        before, _, push = render_pipeline(PLAIN, provider).partition("verify -C")
-        assert "PASSWORD" not in before
+        assert "SIGNING" not in render_pipeline(PLAIN, provider)
+        before, _, push = render_pipeline(replace(PLAIN, signs=True), provider).partition("verify -C")
+        assert "PASSWORD" not in before and "KEY" not in before
+        assert "LOCKSHIP_SIGNING_KEY" in push or "LOCKSHIP_KEY_FILE" in push
         assert "LOCKSHIP_REGISTRY_PASSWORD" in push
         assert "registry.example.com" in push
 
@@ -292,10 +327,12 @@ def context(tmp_path: Path) -> Context:
     return Context(Cache(tmp_path / "cache"), {"PATH": "/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tmp_path)})
 
 
-def project_in(folder: Path, store: str = 'repository = "ghcr.io/acme/churn"', base: str = "debian:bookworm") -> Any:
+def project_in(
+    folder: Path, store: str = 'repository = "ghcr.io/acme/churn"', base: str = "debian:bookworm", more: str = ""
+) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "lockship.toml"
-    file.write_text(f'name = "churn"\nversion = "1.0"\n[image]\nbase = "{base}"\n[store]\n{store}\n')
+    file.write_text(f'name = "churn"\nversion = "1.0"\n[image]\nbase = "{base}"\n[store]\n{store}\n{more}')
     return load_project(file)
 
 
@@ -449,7 +486,12 @@ class Repository:
         here.wheel("alpha")
         here.write("code/__init__.py", "")
         rest = f'[store]\nrepository = "{registry.host}/{name}"'
-        here.project("alpha\n", image='files = ["code/"]', rest=rest)
+        made = here.run(
+            "keys", "create", "--output", str(here.folder), environ={"LOCKSHIP_SIGNING_PASSWORD": KEY_PASSWORD}
+        )
+        assert made.code == 0, made
+        shutil.copy(here.folder / "cosign.pub", here.root)
+        here.project("alpha\n", image='files = ["code/"]', rest=f'{rest}\n[signing]\nkey = "cosign.pub"')
         if from_git:
             file = here.root / "lockship.toml"
             file.write_text(file.read_text().replace('version = "1.0"', "version = { git = true }"))
@@ -474,6 +516,23 @@ class Repository:
         done = self.world.run("plan", "--json")
         assert done.code == 0, done
         return str(done.json["digest"])
+
+
+# as people put them where each provider keeps such things
+KEY_PASSWORD = "correct horse battery staple"
+COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT", "BUILD_SOURCEVERSION")
+
+
+def secrets_of(here: World) -> dict[str, str]:
+    key = here.folder / "cosign.key"
+    return {
+        "LOCKSHIP_REGISTRY_USERNAME": USER,
+        "LOCKSHIP_REGISTRY_PASSWORD": PASSWORD,
+        "LOCKSHIP_SIGNING_KEY": key.read_text(),
+        "LOCKSHIP_SIGNING_PASSWORD": KEY_PASSWORD,
+        "LOCKSHIP_KEY_FILE": str(key),
+        "key.secureFilePath": str(key),
+    }
 
 
 # what each provider says of a branch and of a tag
@@ -504,8 +563,7 @@ def test_a_pipeline_runs(provider: Provider, from_git: bool, here: World, regist
     settings = {
         "LOCKSHIP_PACKAGE": str(stand_in(here.folder / "wheels")),
         "PIP_INDEX_URL": here.index.simple,
-        "LOCKSHIP_REGISTRY_USERNAME": USER,
-        "LOCKSHIP_REGISTRY_PASSWORD": PASSWORD,
+        **secrets_of(here),
     }
     branch, tag = FACTS[provider]
     bare = {key: value for key, value in here.environ.items() if key not in ("LOCKSHIP_CACHE", "PYTHONPATH")}
@@ -530,12 +588,24 @@ def test_a_pipeline_runs(provider: Provider, from_git: bool, here: World, regist
     if provider == "github":
         assert pushing.output("digest") == digest
 
+    # the tag, as jobs check it out: without any branch
+    tagged = repository.clone("release", "--branch", "v1.0", *([] if from_git else ["--depth", "1"]))
+    there = {**tag, **dict.fromkeys(COMMITS, repository.git("rev-parse", "HEAD"))}
+    releases = steps(provider, text, "release")
+    ran = Runner(provider, tagged, bare, settings, there).run(releases)
+    assert [one.code for one in ran] == [0] * len(releases), ran
+    assert digest in ran[-1].out
+    assert "1.0: released to" in ran[-1].err and "signed with" in ran[-1].err
+    said = "".join(one.out + one.err for one in ran)
+    assert PASSWORD not in said and KEY_PASSWORD not in said and "PRIVATE" not in said
+    assert tag_of(registry, name, "1.0.release")
+
     # a change: a new version if git counts them, else the same version with other content
     here.write("code/__init__.py", "changed = True\n")
     repository.commit()
     pull(clone)
-    for facts, code in ((branch, 0), (tag, 0 if from_git else 7)):
-        (last,) = Runner(provider, clone, ready(bare, clone), settings, facts).run(pushes[-1:])
+    for todo, facts, code in ((pushes, branch, 0), (releases, tag, 0 if from_git else 7)):
+        (last,) = Runner(provider, clone, ready(bare, clone), settings, facts).run(todo[-1:])
         assert last.code == code, last
         assert ("never changes" in last.err) is not from_git
         assert ("not pushed" in last.out) is (not from_git and facts == branch)

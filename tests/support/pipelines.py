@@ -38,7 +38,9 @@ def read_yaml(text: str, *, scalars: bool = True) -> Any:
 
 
 def steps(provider: str, text: str, job: str) -> list[Step]:
-    """The shell steps of the job ``check`` or ``push``, in order."""
+    """The shell steps of the job ``check``, ``push`` or ``release``, in order."""
+    if provider != "jenkins" and job == "release":
+        job = "push"  # which does either, as the branch or tag has it
     return {"github": _github, "gitlab": _gitlab, "jenkins": _jenkins, "azure": _azure}[provider](text, job)
 
 
@@ -59,15 +61,16 @@ def _gitlab(text: str, job: str) -> list[Step]:
 
 
 def _jenkins(text: str, job: str) -> list[Step]:
-    front, marker, push = text.partition("    stage('Push')")
-    assert marker
+    front, marker, last = text.partition("    stage('Push')")
+    push, more, release = last.partition("    stage('Release')")
+    assert marker and more
     variables = re.findall(r"(?m)^ +([A-Z_]+) = '((?:[^'\\]|\\.)*)'$", text)
     environ = {name: re.sub(r"\\(.)", r"\1", value) for name, value in variables}
     setup = re.search(r"(?s)stage\('Set up'\).*?'''(.*?)'''", front)
     assert setup
-    bodies = (
-        re.findall(r"(?s)'''(.*?)'''", front) if job == "check" else [setup[1], *re.findall(r"(?s)'''(.*?)'''", push)]
-    )
+    bodies = re.findall(r"(?s)'''(.*?)'''", {"check": front, "push": push, "release": release}[job])
+    if job != "check":
+        bodies.insert(0, setup[1])
     return [Step(textwrap.dedent(body), environ) for body in bodies]
 
 
@@ -139,8 +142,12 @@ class Runner:
 
         What has no value is empty at GitHub, and stays as it is written at Azure.
         """
-        pattern = {"github": r"\$\{\{ (?:vars|secrets)\.(\w+) \}\}", "azure": r"\$\((\w+)\)"}.get(self._provider)
-        if pattern is None:
-            return value
-        empty = self._provider == "github"
-        return re.sub(pattern, lambda found: self._secrets.get(found[1], "" if empty else found[0]), value)
+        if self._provider == "azure":
+            return re.sub(r"\$\(([\w.]+)\)", lambda found: self._secrets.get(found[1], found[0]), value)
+        if self._provider == "github":
+            if self._environ.get("GITHUB_REF_TYPE") != "tag":
+                value = re.sub(r"\$\{\{ github\.ref_type == 'tag' && .*? \}\}", "", value)
+            value = re.sub(r"github\.ref_type == 'tag' && (secrets\.\w+) \|\| ''", r"\1", value)
+            pattern = r"\$\{\{ (?:vars|secrets)\.(\w+) \}\}"
+            return re.sub(pattern, lambda found: self._secrets.get(found[1], ""), value)
+        return value
