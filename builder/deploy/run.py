@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue
+import os
 import re
 import signal
 import sys
@@ -171,26 +171,32 @@ def _forwarding(engine: Engine, container: str, streams: Streams) -> Iterator[No
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    # handlers of Python's run in the main thread, which sleeps on when the kernel gives a signal to another one; what
+    # is written here reaches us whoever got it. Nor could a handler ask the engine: it may meet a lock that the
+    # interrupted code holds
+    inlet, outlet = os.pipe()
+    os.set_blocking(outlet, False)
 
     def forward() -> None:
         count = 0
-        while (number := arrived.get()) is not None:
-            if number == signal.SIGWINCH:
-                _fit(engine, container, streams)
-                continue
-            count += 1
-            name = "SIGKILL" if count >= _PATIENCE else signal.Signals(number).name
-            with suppress(StoreError), engine_errors(engine):
-                engine.api.kill(container, name)
+        while numbers := os.read(inlet, 1024):
+            for number in numbers:
+                if number == signal.SIGWINCH:
+                    _fit(engine, container, streams)
+                if number not in _FORWARDED:
+                    continue
+                count += 1
+                name = "SIGKILL" if count >= _PATIENCE else signal.Signals(number).name
+                with suppress(StoreError), engine_errors(engine):
+                    engine.api.kill(container, name)
 
     worker = threading.Thread(target=forward, daemon=True)
     worker.start()
     wanted = [*_FORWARDED, *([signal.SIGWINCH] if streams.tty else [])]
-    # handlers only queue: a request from inside a handler could meet a lock that the interrupted code holds;
+    other = signal.set_wakeup_fd(outlet, warn_on_full_buffer=False)
     # what is ignored (nohup) stays ignored
     before = {
-        number: signal.signal(number, lambda got, _: arrived.put(got))
+        number: signal.signal(number, lambda *_: None)
         for number in wanted
         if signal.getsignal(number) is not signal.SIG_IGN
     }
@@ -199,5 +205,7 @@ def _forwarding(engine: Engine, container: str, streams: Streams) -> Iterator[No
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        arrived.put(None)
+        signal.set_wakeup_fd(other)
+        os.close(outlet)
         worker.join()
+        os.close(inlet)
