@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -142,17 +144,27 @@ def test_a_reader_that_goes_away(docker_engine: Engine, shell: str) -> None:
         sh(docker_engine, shell, "while :; do echo x; done", Streams(stdout, io.BytesIO()))
 
 
-def _child(engine: str, image: str, script: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def _child(engine: str, image: str, script: str) -> Iterator[subprocess.Popen[bytes]]:
     program = textwrap.dedent(
         f"""
-        import sys
+        import signal, sys, threading
         from builder.deploy.docker import Streams, connect, run
+        def get():
+            for line in sys.stdin:  # the number of a signal that this thread is to get, not the main one
+                signal.pthread_kill(threading.get_ident(), int(line))
+        threading.Thread(target=get, daemon=True).start()
         engine = connect({{"DOCKER_HOST": {engine!r}, "HOME": "/nowhere"}})
         sys.exit(run(engine, {image!r}, ["sh", "-c", {script!r}], streams=Streams(), network="none"))
         """
     )
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE)
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -163,7 +175,16 @@ def test_signals_go_to_the_command(engine: str, shell: str, number: signal.Signa
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.stdout.read() == f"got {number.name}\n".encode()
-        assert process.wait() == 42
+        assert process.wait(60) == 42
+
+
+def test_a_signal_that_another_thread_got_goes_to_the_command(engine: str, shell: str) -> None:
+    """The kernel gives one to any thread when the main one has others to handle, and that one sleeps on."""
+    with _child(engine, shell, "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done") as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.write(b"%d\n" % signal.SIGTERM)
+        assert process.wait(60) == 42
 
 
 def test_a_command_that_ignores_signals_is_killed_at_the_third(engine: str, shell: str) -> None:
