@@ -7,12 +7,14 @@ of theirs is run, here as there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from builder.cache import storage_error
 from builder.content import Digest, canonical_json
@@ -35,15 +37,11 @@ __all__ = ["CondaPython", "conda_python"]
 
 FORMAT: Final = 1  # goes up when folders are made in another way
 _KIND: Final = "prefixes"
-# What PyPI has under another name, of what models and converters are made of. conda's tzdata is no Python package.
-_ON_PYPI: Final[Mapping[str, str]] = {
-    "python-tzdata": "tzdata", "py-xgboost": "xgboost", "pytorch": "torch", "tzdata": "",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class CondaPython:
-    """The interpreter of an environment; `beneath` are the conda packages by their names on PyPI, `wheels` pip's."""
+    """The interpreter of an environment; `beneath` are Python's packages that it brings, `wheels` those of pip."""
 
     python: HostPython
     beneath: tuple[Package, ...]
@@ -74,7 +72,7 @@ def conda_python(project: Project, context: Context) -> CondaPython:
             f"the environment's python {locked.python} doesn't run on this machine",
             hint=f"{folder / VENV / 'bin' / 'python'} says more", file=project.file,
         )  # fmt: skip
-    return CondaPython(python, tuple(_beneath(locked.conda)), tuple(_wheels(project, locked)))
+    return CondaPython(python, tuple(_beneath(folder, python)), tuple(_wheels(project, locked)))
 
 
 def _locked(project: Project) -> LockedPlatform:
@@ -120,13 +118,14 @@ def _unpack(one: Artifact, locked: LockedPlatform, prefix: Path, folder: Path, c
         raise storage_error(error, context.cache.root, "write") from error
 
 
-def _beneath(packages: tuple[Artifact, ...]) -> list[Package]:
+def _beneath(folder: Path, python: HostPython) -> list[Package]:
+    """What Python sees of the packages: they say so themselves, and conda calls many of them otherwise."""
+    site = folder / VENV / "lib" / f"python{python.target.minor}" / "site-packages"
     found = {}
-    for one in packages:
-        name = _ON_PYPI.get(one.name, one.name)
-        if name:
-            found[canonicalize_name(name)] = Package(canonicalize_name(name), one.version, (one.digest,))
-    return list(found.values())
+    for one in distributions(path=[str(site)]):
+        with suppress(InvalidVersion, KeyError, TypeError):  # no name, or a version from before these had rules
+            found[canonicalize_name(one.name)] = str(Version(one.version))
+    return [Package(name, version, ()) for name, version in sorted(found.items())]
 
 
 def _wheels(project: Project, locked: LockedPlatform) -> list[Package]:

@@ -59,9 +59,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, archive_key: Key, shared_cache
     with world(folder, archive_key) as made, serve_channel(folder / "channels") as channel:
         found = Lab(folder, archive_key, made.index)
         found.channel = channel
+        found.cache = shared_cache
         for name in ("PIP_CONFIG_FILE", "PIP_INDEX_URL"):
             found.environ.pop(name)
         found.environ |= {name: value for name, value in DEVELOPER.items() if name.startswith(("PIP_", "SSL_"))}
+        found.environ["LOCKSHIP_CACHE"] = str(shared_cache.root)
         versions = science(channel, OLD, shared_cache, DEVELOPER)
         channel.package(
             "placed", files={"bin/placed": (f"#!{PLACEHOLDER}/bin/python\nprint('placed')\n", 0o755)}, subdir=SUBDIR
@@ -194,8 +196,16 @@ def test_a_full_disk_leaves_nothing(small: Small, monkeypatch: pytest.MonkeyPatc
 
 def test_it_is_unpacked_once(small: Small) -> None:
     small.package("python", "3.11.9", {"bin/python": (f'#!/bin/sh\nexec {sys.executable} "$@"\n'.encode(), 0o755)})
-    first = small.python("python")
-    assert [(one.name, one.version) for one in first.beneath] == [("python", "3.11.9")]
+    site = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    files = {
+        f"{site}/Flat_Buffers-24.3.dist-info/METADATA": "Metadata-Version: 2.1\nName: Flat_Buffers\nVersion: 24.3\n",
+        f"{site}/old-1-final.egg-info": "Metadata-Version: 1.0\nName: old\nVersion: 1-final\n",
+        f"{site}/nobody-1.dist-info/RECORD": "",
+    }
+    small.package("python-flatbuffers", "24.3", files)
+    small.package("flatbuffers", "99", {"lib/libflatbuffers.so": "no Python at all"})
+    first = small.python("python", "python-flatbuffers", "flatbuffers")
+    assert [(one.name, one.version) for one in first.beneath] == [("flat-buffers", "24.3")]
     small.channel.requests.clear()
     assert conda_python(small.here.load(), small.context) == first
     assert small.channel.requests == []
