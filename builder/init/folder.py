@@ -16,8 +16,7 @@ from builder.errors import LockshipError, ProjectError, RefusedError
 from builder.files import write_file
 from builder.init import code
 from builder.init.reading import names_in, sayable, table, text
-from builder.init.requirements import Conda, Requirements
-from builder.lock.conda_input import R_NEEDS
+from builder.init.requirements import R_NEEDS, Conda, Requirements
 from builder.project import PROJECT_FILE, Model
 from builder.templating import render as render_template
 

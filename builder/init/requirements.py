@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from builder.init.reading import names_in, subfolders, table, text
 
-__all__ = ["Conda", "Requirements"]
+__all__ = ["R_NEEDS", "Conda", "Requirements"]
+
+R_NEEDS: Final = ("bash", "coreutils", "dash", "debianutils", "libc-bin", "sed")
+"""Debian packages with the programs that R calls, which no environment brings."""
 
 _FOR_DEVELOPERS: Final = re.compile(
     r"(^|[-_./])(dev|devel|develop|test|tests|doc|docs|lint|ci|train|training)([-_./]|$)"

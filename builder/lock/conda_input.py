@@ -16,7 +16,6 @@ from builder.project import Project
 
 __all__ = [
     "ALIAS",
-    "R_NEEDS",
     "Environment",
     "channel_name",
     "channel_url",
@@ -27,8 +26,6 @@ __all__ = [
 ]
 
 ALIAS: Final = "https://conda.anaconda.org"  # where a channel is that has a name and no address
-R_NEEDS: Final = ("bash", "coreutils", "dash", "debianutils", "libc-bin", "sed")
-"""Debian packages with the programs that R calls, which no environment brings."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/label/[A-Za-z0-9_.-]+)?")
 _TOKEN: Final = re.compile(r"/t/[^/]+/")
 _SPEC: Final = re.compile(r"(?:(?P<channel>[^\s\[\]=<>!~]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)")

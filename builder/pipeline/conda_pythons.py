@@ -123,7 +123,8 @@ def _beneath(folder: Path, python: HostPython) -> list[Package]:
     site = folder / VENV / "lib" / f"python{python.target.minor}" / "site-packages"
     found = {}
     for one in distributions(path=[str(site)]):
-        with suppress(InvalidVersion, KeyError, TypeError):  # no name, or a version from before these had rules
+        # no name, or a version from before these had rules
+        with suppress(InvalidVersion, KeyError, OSError, TypeError):
             found[canonicalize_name(one.name)] = str(Version(one.version))
     return [Package(name, version, ()) for name, version in sorted(found.items())]
 

@@ -10,11 +10,11 @@ from packaging.utils import canonicalize_name
 
 from builder.content import Digest, Platform
 from builder.errors import ArtifactError, ProjectError
+from builder.init.requirements import R_NEEDS
 from builder.layers.condafile import info_of, scripts_of
 from builder.lock import indexes
 from builder.lock.conda import CondaResolution, resolve_conda
 from builder.lock.conda_fetch import lock_conda_packages
-from builder.lock.conda_input import R_NEEDS
 from builder.lock.fetch import lock_wheels
 from builder.lock.file import CONDA_FILE, Lock
 from builder.lock.indexes import Indexes
