@@ -15,6 +15,8 @@ import pytest
 
 from builder.releases.keys import PASSWORD_VARIABLE, read_private, read_public
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 PASSWORD = "correct-horse"
 

@@ -21,6 +21,8 @@ from builder.releases.keys import create
 from builder.releases.stages import stages_of
 from tests.support.releases import Yard, layout_yard
 
+pytestmark = pytest.mark.slow
+
 CODE = Path(__file__).parents[2]
 
 # Ctrl-C comes from the terminal that a process belongs to

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.world import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def shell(script: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[bytes]:
     """Run `script`, in which ``lockship`` is the command line."""

@@ -23,6 +23,8 @@ from builder.errors import StoreError, UsageError
 from builder.stagekeys import Deploy
 from tests.support.require import need
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent.parent / "data").glob("kube*")}
 DIGEST = Digest.of(b"release")
 REPOSITORY = "registry.example.com/ml/churn"

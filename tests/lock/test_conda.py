@@ -31,6 +31,8 @@ from builder.project import Project, load_project
 from tests.support.conda import PLACEHOLDER, Channel, indexed, serve_channel
 from tests.support.real_conda import real_conda
 
+pytestmark = pytest.mark.slow
+
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 BOTH = {AMD64: "2.36", ARM64: "2.36"}
 

@@ -24,6 +24,8 @@ from tests.lock.python_projects import AMD64, ARM64, Remembering, environment, w
 from tests.support.index import Index, serve_index
 from tests.support.wheels import make_wheel
 
+pytestmark = pytest.mark.slow
+
 BIG = os.urandom(1 << 20)  # does not compress: the wheel is as large
 
 

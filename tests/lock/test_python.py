@@ -15,6 +15,8 @@ from tests.lock.python_projects import AMD64, ARM64, TARGETS, Remembering, envir
 from tests.support.index import Index, serve_index
 from tests.support.wheels import make_sdist, make_wheel
 
+pytestmark = pytest.mark.slow
+
 CP = "cp311-cp311-manylinux_2_17_{}"
 
 

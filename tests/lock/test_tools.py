@@ -11,6 +11,8 @@ import pytest
 from builder.lock.indexes import from_environment
 from builder.lock.tools import run_tool, uv_environment
 
+pytestmark = pytest.mark.slow
+
 
 def test_uv_sees_the_indexes_and_none_of_the_users_own_settings(tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()

@@ -19,6 +19,8 @@ from builder.errors import ModelError
 from builder.models import children
 from builder.models.children import Child, ChildError, isolation
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 # without our own packages, as environments for models are

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.cache import Cache
@@ -305,6 +305,8 @@ def test_the_page_shows_what_is_written() -> None:
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="$\\/"), min_size=1, max_size=30)
 
 
+@pytest.mark.slow
+@settings(max_examples=40)
 @given(names.filter(lambda name: name.isprintable() and name.strip(".")))
 def test_any_folder_is_a_value(folder: str) -> None:
     for provider in PROVIDERS:

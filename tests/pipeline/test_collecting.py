@@ -39,6 +39,8 @@ from tests.support.registry import RegistryServer, serve_registry
 from tests.support.releases import Yard, layout_yard, registry_yard, stamp
 from tests.support.thorough import every
 
+pytestmark = pytest.mark.slow
+
 YEAR = 365 * 86_400
 POLICY = Policy(1, 30)
 AT_ONCE = -5.0  # no blob is too young to be swept

@@ -29,6 +29,8 @@ from tests.support.proxy import Call, Fault, always, answer, at, cut, either, fa
 from tests.support.registry import PASSWORD, USER, RegistryServer, serve_registry, write_login
 from tests.support.world import REPOSITORY, Finished, World
 
+pytestmark = pytest.mark.slow
+
 NO_ENGINE = "unix:///nowhere/docker.sock"
 NAMES = ["connection", "encryption", "server", "clock", "credentials", "pull", "push", "mounts", "referrers"]
 

@@ -26,6 +26,8 @@ from builder.project import load_project
 from tests.support.index import Index, serve_index
 from tests.support.wheels import make_wheel
 
+pytestmark = pytest.mark.slow
+
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

@@ -24,6 +24,8 @@ from tests.conftest import DEVELOPER
 from tests.support.databases import Alembic, execute, postgres_server, postgres_url, sqlite_url
 from tests.support.progress import Heard
 
+pytestmark = pytest.mark.slow
+
 NewDatabase = Callable[[], str]
 SECRET = "hunter2/:%"
 ESCAPED = "hunter2%2F%3A%25"

@@ -299,6 +299,7 @@ def test_the_index_is_down(here: World) -> None:
     project = here.project("alpha\n")
     context = here.context
     context.environ["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # type: ignore[index]
+    context.environ["PIP_RETRIES"] = "1"  # type: ignore[index]
     with pytest.raises((StoreError, ResolutionError)) as caught:
         lock(project, context)
     assert caught.value.hint

@@ -27,6 +27,8 @@ from builder.releases.datacheck import check_data
 from builder.releases.datasets import DataSet
 from tests.support.progress import Heard
 
+pytestmark = pytest.mark.slow
+
 
 def write(root: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():

@@ -19,6 +19,8 @@ from tests.support.index import Index, serve_index
 from tests.support.teams import member, written_lock
 from tests.support.wheels import make_sdist, make_wheel
 
+pytestmark = pytest.mark.slow
+
 
 class Team:
     """A folder of projects, an index, and this machine."""

@@ -16,6 +16,8 @@ from builder.releases.stages import stages_of
 from tests.support.registry import RegistryServer
 from tests.support.releases import Yard, layout_yard, registry_yard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["layout", "registry"])
 def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:

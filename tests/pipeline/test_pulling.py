@@ -32,6 +32,8 @@ from tests.support.progress import Heard
 from tests.support.registry import RegistryServer
 from tests.support.require import need
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 

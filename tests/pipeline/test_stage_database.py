@@ -14,6 +14,8 @@ from tests.conftest import DEVELOPER
 from tests.support.databases import Alembic, postgres_server, postgres_url, sqlite_url
 from tests.support.releases import Yard, layout_yard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[dict[str, str]]:

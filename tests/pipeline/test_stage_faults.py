@@ -29,6 +29,8 @@ from tests.support.registry import RegistryServer
 from tests.support.releases import Yard, layout_yard, registry_yard
 from tests.support.thorough import every
 
+pytestmark = pytest.mark.slow
+
 METHODS = "GET HEAD POST PUT PATCH DELETE"
 NOBODY = 2**22 + 1  # no process has that number
 

@@ -27,6 +27,8 @@ from tests.support.registry import RegistryServer
 from tests.support.releases import Yard, registry_yard
 from tests.support.thorough import every
 
+pytestmark = pytest.mark.slow
+
 CODE = Path(__file__).parents[2]
 
 

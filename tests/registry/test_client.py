@@ -36,6 +36,8 @@ from tests.support.proxy import (
 )
 from tests.support.registry import RegistryServer
 
+pytestmark = pytest.mark.slow
+
 Servers = Callable[[str], RegistryServer]
 
 

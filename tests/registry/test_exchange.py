@@ -39,6 +39,8 @@ from tests.support.registry import PASSWORD, USER, RegistryServer, private_ca, s
 from tests.support.require import need
 from tests.support.storage import serve_storage
 
+pytestmark = pytest.mark.slow
+
 
 def open_at(
     server: RegistryServer, name: str, host: str | None = None, *, push: bool = True, retries: int = 5, **environ: str

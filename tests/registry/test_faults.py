@@ -50,6 +50,8 @@ from tests.support.proxy import (
 )
 from tests.support.registry import RegistryServer, private_ca
 
+pytestmark = pytest.mark.slow
+
 PART = 64 << 10  # bytes that go into one request here
 SHARED = b"a layer that a neighbour has"
 SMALL = b"a small layer"

@@ -38,6 +38,8 @@ from tests.support.images import index_of, small_image
 from tests.support.proxy import Call, Fault, Faults, always, answer, either, fault_proxy, matching, no_mounts
 from tests.support.registry import PASSWORD, USER, RegistryServer, serve_registry, write_login
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def session(host: str, environ: Mapping[str, str] | None = None) -> Iterator[Session]:

@@ -34,6 +34,8 @@ from tests.support.registry import PASSWORD, USER, Auth, RegistryServer, serve_r
 from tests.support.require import need
 from tests.support.storage import serve_storage
 
+pytestmark = pytest.mark.slow
+
 # Distribution 2.8 answers 404 for an OCI manifest to clients that don't say that they know such
 ACCEPT = {"Accept": MEDIA_MANIFEST}
 

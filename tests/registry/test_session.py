@@ -26,6 +26,8 @@ from tests.support.proxy import Faults, answer, at, cut, either, fault_proxy, ma
 from tests.support.registry import PASSWORD, USER, RegistryServer, serve_registry
 from tests.support.storage import SIGNATURE, serve_storage
 
+pytestmark = pytest.mark.slow
+
 Servers = Callable[[str], RegistryServer]
 
 

@@ -13,6 +13,8 @@ from builder.registry.store import Store
 from tests.support.images import blob, index_of, put_blob, small_image
 from tests.support.progress import Heard
 
+pytestmark = pytest.mark.slow
+
 ABSENT = Digest.of(b"absent")
 
 

@@ -42,6 +42,8 @@ from tests.support.proxy import (
 )
 from tests.support.registry import RegistryServer
 
+pytestmark = pytest.mark.slow
+
 Servers = Callable[[str], RegistryServer]
 
 WINDOW = 256 << 10  # instead of 8 MiB

@@ -37,6 +37,8 @@ from tests.support.cosign import cosign
 from tests.support.images import blob, index_of, small_image
 from tests.support.registry import RegistryServer
 
+pytestmark = pytest.mark.slow
+
 NAME = "registry.example.com/ml/churn"
 
 

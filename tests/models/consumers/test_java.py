@@ -21,6 +21,8 @@ from builder.pipeline.packaging import converted_at, write_package
 from tests.support.java_source import code_of, literals_of
 from tests.support.models import churn, wine
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '*/ "quotes" \\u0022 class */ \\u002a/ {@code x} <b> &amp; @author ${user.home} \\user \u202e\n\r'
 SOURCE = "src/main/java/com/example/models/m"
 

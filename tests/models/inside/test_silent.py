@@ -26,6 +26,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tests.support.gate import Gate, naive
 
+pytestmark = pytest.mark.slow
+
 X, Y = make_classification(900, 6, n_informative=4, n_redundant=1, random_state=0)
 X = X.astype(np.float32).astype(np.float64)
 HOLES = X.copy()
