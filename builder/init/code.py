@@ -38,15 +38,17 @@ def packages(folder: Path) -> tuple[tuple[str, str | None], ...]:
 
 def modules(folder: Path) -> tuple[str, ...]:
     """Modules at the top that look like what runs in production."""
-    found = [name for name in names_in(folder) if name.endswith(".py") and not _NOT_MODULES.fullmatch(name)]
-    return tuple(name for name in found if (folder / name).is_file() and not (folder / name).is_symlink())
+    return tuple(_files(folder, (".py",), _NOT_MODULES))
 
 
 def r_scripts(folder: Path) -> tuple[str, ...]:
     """Scripts of R at the top that look like what runs in production, the likeliest first."""
-    found = [name for name in names_in(folder) if name.endswith((".R", ".r")) and not _NOT_R.fullmatch(name)]
-    there = [name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()]
-    return tuple(sorted(there, key=_liking))
+    return tuple(sorted(_files(folder, (".R", ".r"), _NOT_R), key=_liking))
+
+
+def _files(folder: Path, endings: tuple[str, ...], unwanted: re.Pattern[str]) -> list[str]:
+    found = [name for name in names_in(folder) if name.endswith(endings) and not unwanted.fullmatch(name)]
+    return [name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()]
 
 
 def commands(
